@@ -1,0 +1,249 @@
+package lifecycle
+
+import (
+	"context"
+	"crypto/rand"
+	"iter"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Observer is told of every connection.
+type Observer interface {
+	// Watch returns who follows c. It is called at accept, before the first phase.
+	Watch(c *Connection) Watcher
+}
+
+// Watcher follows one connection. Calls come one at a time, Begin and End in pairs; Done is last.
+type Watcher interface {
+	// Begin may return a changed ctx, which the phase then runs under.
+	Begin(ctx context.Context, s *Step) context.Context
+	// End tells of a step that ended. s may be kept.
+	End(ctx context.Context, s *Step)
+	// Done tells that the connection left the registry.
+	Done(o Outcome)
+}
+
+// Propagator carries a trace context in HTTP headers.
+type Propagator interface {
+	Extract(ctx context.Context, h http.Header) context.Context
+	Inject(ctx context.Context, h http.Header)
+}
+
+// Registry holds the live connections and the totals of all that have been. The zero value is ready;
+// its fields are set before the first Open.
+type Registry struct {
+	Observers []Observer
+
+	// NewID makes a connection's id. Nil: 26 random characters.
+	NewID func() string
+
+	// Fault, in tests, may delay the end of a step and replace its error. A step that ended at a moment
+	// noted before is not made longer.
+	Fault func(ctx context.Context, s *Step, err error) error
+
+	generation atomic.Int64
+	turn       atomic.Uint32
+	shards     [16]shard
+}
+
+// shard is a part of the connections; several, so that summing one does not hold up all accepts.
+type shard struct {
+	mu     sync.Mutex
+	live   map[string]*Connection
+	totals map[Key]*Total
+}
+
+// Key is what flows are summed by; all of it comes from the configuration.
+type Key struct {
+	Mode     Mode
+	Route    string
+	Upstream string
+}
+
+// Total is the sum over one key's connections, live and gone.
+type Total struct {
+	Active   int // open connections under the current configuration
+	Outdated int // open connections under a former one
+	Flows    [directionCount]Counts
+}
+
+func (t *Total) add(o *Total) {
+	t.Active += o.Active
+	t.Outdated += o.Outdated
+	for d := range t.Flows {
+		t.Flows[d].Add(&o.Flows[d])
+	}
+}
+
+// Open records a connection accepted from client at the given time.
+func (r *Registry) Open(client string, at time.Time) *Connection {
+	c := &Connection{Client: client, Accepted: at, registry: r, close: Close{Code: NoCode}}
+	if r.NewID != nil {
+		c.ID = r.NewID()
+	} else {
+		c.ID = rand.Text()
+	}
+	c.facts.Generation = int(r.generation.Load())
+	c.facts.Client = client
+	for _, o := range r.Observers {
+		c.watchers = append(c.watchers, o.Watch(c))
+	}
+	c.shard = &r.shards[r.turn.Add(1)%uint32(len(r.shards))]
+	c.shard.mu.Lock()
+	defer c.shard.mu.Unlock()
+	if c.shard.live == nil {
+		c.shard.live = make(map[string]*Connection)
+	}
+	c.shard.live[c.ID] = c
+	return c
+}
+
+// remove takes c out and, under the same lock, adds its numbers to its key's totals, so that no sum
+// ever dips. False if c was removed before.
+func (r *Registry) remove(c *Connection, o *Outcome) bool {
+	c.shard.mu.Lock()
+	defer c.shard.mu.Unlock()
+	if c.done {
+		return false
+	}
+	c.done = true
+	delete(c.shard.live, c.ID)
+	if !c.Opened().IsZero() {
+		o.Upstream, o.Down = c.flows[Upstream].Counts(), c.flows[Downstream].Counts()
+		t := c.shard.total(c.key())
+		t.Flows[Upstream].Add(&o.Upstream)
+		t.Flows[Downstream].Add(&o.Down)
+	}
+	return true
+}
+
+func (s *shard) total(k Key) *Total {
+	if s.totals == nil {
+		s.totals = make(map[Key]*Total)
+	}
+	t := s.totals[k]
+	if t == nil {
+		t = new(Total)
+		s.totals[k] = t
+	}
+	return t
+}
+
+func (c *Connection) key() Key {
+	f := c.Facts()
+	return Key{Mode: f.Mode, Route: f.Route, Upstream: f.Upstream}
+}
+
+// Declare makes a key known, so that its totals are there as zeros before its first connection.
+func (r *Registry) Declare(k Key) {
+	s := &r.shards[0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total(k)
+}
+
+// SetGeneration says which configuration connections opened from now on run under.
+func (r *Registry) SetGeneration(n int) { r.generation.Store(int64(n)) }
+
+// Generation is the number of the current configuration.
+func (r *Registry) Generation() int { return int(r.generation.Load()) }
+
+// All yields the live connections, in no order. The registry is not locked while the caller looks at
+// one, so some may have left.
+func (r *Registry) All() iter.Seq[*Connection] {
+	return func(yield func(*Connection) bool) {
+		for i := range r.shards {
+			for _, c := range r.shards[i].list() {
+				if !yield(c) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (s *shard) list() []*Connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*Connection, 0, len(s.live))
+	for _, c := range s.live {
+		all = append(all, c)
+	}
+	return all
+}
+
+// Get finds a live connection, or nil.
+func (r *Registry) Get(id string) *Connection {
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		c := s.live[id]
+		s.mu.Unlock()
+		if c != nil {
+			return c
+		}
+	}
+	return nil
+}
+
+// Snapshot is the state of all connections at one moment.
+type Snapshot struct {
+	Phases map[Phase]int // connections in each phase, zeros included
+	Totals map[Key]Total
+}
+
+// Open is how many connections are upgraded and not yet closed. Those in PhaseClose need not be: one
+// that failed has that phase, too.
+func (s Snapshot) Open() int {
+	n := 0
+	for _, t := range s.Totals {
+		n += t.Active + t.Outdated
+	}
+	return n
+}
+
+// Snapshot sums up the live connections and the totals of those that left. A connection is counted
+// once, live or left.
+func (r *Registry) Snapshot() Snapshot {
+	sum := Snapshot{Phases: make(map[Phase]int, phaseCount), Totals: make(map[Key]Total)}
+	for _, p := range Phases() {
+		sum.Phases[p] = 0
+	}
+	for i := range r.shards {
+		r.shards[i].addTo(&sum, r.Generation())
+	}
+	return sum
+}
+
+func (s *shard) addTo(sum *Snapshot, generation int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, t := range s.totals {
+		all := sum.Totals[k]
+		all.add(t)
+		sum.Totals[k] = all
+	}
+	for _, c := range s.live {
+		sum.Phases[c.Phase()]++
+		if !c.Opened().IsZero() {
+			k := c.key()
+			all := sum.Totals[k]
+			all.add(c.total(generation))
+			sum.Totals[k] = all
+		}
+	}
+}
+
+// total is what an open connection adds to its key's total.
+func (c *Connection) total(generation int) *Total {
+	t := &Total{Flows: [directionCount]Counts{c.flows[Upstream].Counts(), c.flows[Downstream].Counts()}}
+	if c.Facts().Generation == generation {
+		t.Active = 1
+	} else {
+		t.Outdated = 1
+	}
+	return t
+}

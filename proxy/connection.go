@@ -1,0 +1,267 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"wsproxy/lifecycle"
+	"wsproxy/proxy/relay"
+)
+
+// serveHTTP has every request whose head is complete. From here a connection's path reads top to
+// bottom: route, dial, upgrade, relay.
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	in := r.Context().Value(inboundKey{}).(*inbound)
+	complete := time.Now()
+	record := in.take()
+	if !isUpgrade(r) {
+		record.Dismiss()
+		s.servePlain(w, r, in)
+		return
+	}
+	u := &upgrade{server: s, in: in, record: record, r: r, origin: in.listener.origin(r)}
+	defer u.recover(w)
+	if f := u.serve(w, complete); f != nil {
+		s.refuse(w, record, f)
+	}
+}
+
+// upgrade is one WebSocket connection until its 101.
+type upgrade struct {
+	server *Server
+	in     *inbound
+	record *lifecycle.Connection
+	r      *http.Request
+	origin origin
+	route  *Route
+	target Target
+
+	release  func()   // gives the target back
+	upstream net.Conn // dialled, nil once the relay has it
+	handed   bool     // the relay has taken over
+}
+
+// serve runs the connection up to the relay, which then has it. It returns why it could not.
+func (u *upgrade) serve(w http.ResponseWriter, complete time.Time) *lifecycle.Failure {
+	ctx := lifecycle.NewContext(u.r.Context(), u.record)
+	if p := u.server.Propagator; p != nil {
+		ctx = p.Extract(ctx, u.r.Header)
+	}
+	ctx, err := u.decide(ctx, complete)
+	if err != nil {
+		return failure(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, u.route.Handshake)
+	defer cancel()
+	defer u.cleanUp()
+	if err := u.dial(ctx); err != nil {
+		return failure(err)
+	}
+	pair, err := u.upgrade(ctx, w)
+	if err != nil {
+		return failure(err)
+	}
+	if pair != nil {
+		u.handed = true
+		u.server.start(pair)
+	}
+	return nil
+}
+
+// decide is the route phase: what the request may have, and where.
+func (u *upgrade) decide(ctx context.Context, complete time.Time) (context.Context, error) {
+	u.route = u.server.route(u.r)
+	u.record.Update(u.describe)
+	ctx, step := u.record.Begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseRoute, Begun: complete})
+	f := checkUpgrade(u.r)
+	switch {
+	case f != nil:
+	case u.server.draining.Load():
+		f = lifecycle.Fail(lifecycle.ReasonDraining, nil)
+	case u.route == nil:
+		f = lifecycle.Fail(lifecycle.ReasonNoRoute, nil)
+	case !u.originAllowed():
+		f = lifecycle.Fail(lifecycle.ReasonOriginDenied, nil)
+	default:
+		f = u.pick(nil)
+	}
+	if f != nil {
+		return ctx, step.End(ctx, f)
+	}
+	return ctx, step.End(ctx, nil)
+}
+
+// describe notes what the request head tells.
+func (u *upgrade) describe(f *lifecycle.Facts) {
+	f.Method, f.Scheme, f.Host, f.Path = u.r.Method, u.origin.scheme, u.origin.host, u.r.URL.Path
+	f.Protocol = strings.TrimPrefix(u.r.Proto, "HTTP/")
+	f.UserAgent = u.r.UserAgent()
+	f.Client = u.origin.client
+	f.Trusted = u.in.listener.TrustTrace
+	if r := u.route; r != nil {
+		f.Route, f.Pattern, f.Upstream, f.Framing = r.Name, r.pattern, r.Upstream.Name, r.Framing.String()
+	}
+}
+
+func (u *upgrade) originAllowed() bool {
+	return u.route.Origin == nil || u.route.Origin(u.r.Header.Get("Origin"), u.origin.scheme, u.origin.host)
+}
+
+// pick chooses a target that was not tried yet.
+func (u *upgrade) pick(tried []string) *lifecycle.Failure {
+	t, release, ok := u.route.Upstream.Pick(tried)
+	if !ok {
+		return lifecycle.Fail(lifecycle.ReasonNoUpstream, nil)
+	}
+	u.target, u.release = t, release
+	u.record.Update(func(f *lifecycle.Facts) { f.Target, f.Egress = t.Name, t.Egress })
+	return nil
+}
+
+// dial opens a connection to a target. Nothing has reached an application yet, so another target may be
+// tried after one that failed.
+func (u *upgrade) dial(ctx context.Context) error {
+	var tried []string
+	for {
+		conn, err := u.target.Dial(ctx)
+		if err == nil {
+			u.upstream = conn
+			return nil
+		}
+		tried = append(tried, u.target.Name)
+		if ctx.Err() != nil || len(tried) > u.route.Retries {
+			return err
+		}
+		failed := u.release
+		if u.pick(tried) != nil {
+			return err
+		}
+		failed()
+		u.record.NextAttempt()
+	}
+}
+
+// upgrade carries the handshake to the target and its answer back. A nil pair without error is a refusal
+// by the upstream, passed on to the client.
+func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pair, error) {
+	ctx, step := u.record.Begin(ctx, &lifecycle.Step{
+		Phase: lifecycle.PhaseUpgrade, Host: u.target.Name, Peer: u.upstream.RemoteAddr().String(), EgressName: u.target.Egress,
+	})
+	host := u.r.Host
+	if u.route.OwnHost {
+		host = u.target.Host
+	}
+	a, err := exchange(ctx, u.upstream, u.r, u.server.requestHead(ctx, u.r, u.origin, host))
+	if err != nil {
+		return nil, step.End(ctx, err)
+	}
+	step.Status = a.StatusCode
+	if a.StatusCode != http.StatusSwitchingProtocols {
+		f := lifecycle.Failf(lifecycle.ReasonUpgradeRejected, "upstream answered %d", a.StatusCode)
+		f.Status = a.StatusCode
+		rejected := failure(step.End(ctx, f))
+		a.pass(w)
+		u.record.Failed(rejected, a.StatusCode)
+		return nil, nil
+	}
+	agreed, err := a.check(u.r)
+	if err != nil {
+		return nil, step.End(ctx, err)
+	}
+	u.record.Update(func(f *lifecycle.Facts) {
+		f.Subprotocol, f.Extensions, f.Compressed = agreed.subprotocol, agreed.extensions, agreed.deflate
+	})
+	client, early, err := u.answer(w, a)
+	if err != nil {
+		f := failure(step.End(ctx, lifecycle.Fail(lifecycle.ReasonClientGone, err)))
+		u.record.Failed(f, 0)
+		return nil, nil
+	}
+	step.End(ctx, nil)
+	return &relay.Pair{
+		Conn: u.record, Client: client, Upstream: u.upstream, Early: [2][]byte{lifecycle.Upstream: early, lifecycle.Downstream: a.early},
+		Framing: u.route.Framing, Deflate: agreed.deflate, Lenient: agreed.other, Policy: u.route.Policy,
+		Done: func(lifecycle.Close) { u.release() },
+	}, nil
+}
+
+// answer takes the client's socket over from net/http and passes the 101 on. It returns the socket and
+// what the client sent behind its request. If it fails the socket is closed.
+func (u *upgrade) answer(w http.ResponseWriter, a *answer) (net.Conn, []byte, error) {
+	extra := http.Header{}
+	if u.route.ServerTiming {
+		extra.Set("Server-Timing", serverTiming(u.record.Timeline()))
+	}
+	if t := u.record.TraceResponse(); t != "" {
+		extra.Set("Traceresponse", t)
+	}
+	hijacked, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	client := hijacked.(*inbound).Conn
+	early := make([]byte, rw.Reader.Buffered())
+	rw.Read(early) // from the buffer: can't fail
+	client.SetWriteDeadline(time.Now().Add(headTimeout))
+	if _, err := client.Write(a.responseHead(extra)); err != nil {
+		client.Close()
+		return nil, nil, err
+	}
+	return client, early, client.SetWriteDeadline(time.Time{})
+}
+
+// serverTiming is the phases so far, in milliseconds, for the developer tools of a browser.
+func serverTiming(marks []lifecycle.Mark) string {
+	var parts []string
+	for _, m := range marks {
+		d := m.Duration
+		if d < 0 { // the upgrade itself
+			continue
+		}
+		parts = append(parts, m.Phase.String()+";dur="+strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 3, 64))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// cleanUp lets go of what the relay did not take.
+func (u *upgrade) cleanUp() {
+	if u.handed {
+		return
+	}
+	if u.upstream != nil {
+		u.upstream.Close()
+	}
+	if u.release != nil {
+		u.release()
+	}
+}
+
+// recover answers 500 for a fault of ours, which ends this connection alone.
+func (u *upgrade) recover(w http.ResponseWriter) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler {
+		panic(v)
+	}
+	u.server.log().Error("connection failed", "connection.id", u.record.ID, "error", v, "stack", string(debug.Stack()))
+	if !u.handed {
+		u.server.refuse(w, u.record, &lifecycle.Failure{Phase: u.record.Phase(), Reason: lifecycle.ReasonInternal})
+	}
+}
+
+// failure is the *lifecycle.Failure that err, which ended a phase, wraps.
+func failure(err error) *lifecycle.Failure {
+	f, ok := errors.AsType[*lifecycle.Failure](err)
+	if !ok {
+		return lifecycle.Fail(lifecycle.ReasonInternal, err)
+	}
+	return f
+}

@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// origin is how the client knows the service, and who the client is: from the socket, or from the
+// forwarding headers of hops that are trusted.
+type origin struct {
+	trusted bool   // the socket's peer is a trusted hop
+	client  string // address of the client, without port where a header told it
+	scheme  string
+	host    string
+}
+
+func (l *listener) origin(r *http.Request) origin {
+	o := origin{client: r.RemoteAddr, scheme: "http", host: r.Host}
+	if l.TLS != nil {
+		o.scheme = "https"
+	}
+	if o.trusted = l.trusts(r.RemoteAddr); !o.trusted {
+		return o
+	}
+	if client := l.client(r.Header.Values("X-Forwarded-For")); client != "" {
+		o.client = client
+	}
+	if p := strings.ToLower(first(r.Header.Get("X-Forwarded-Proto"))); p == "http" || p == "https" {
+		o.scheme = p
+	}
+	if h := first(r.Header.Get("X-Forwarded-Host")); h != "" {
+		o.host = h
+	}
+	return o
+}
+
+// trusts reports whether addr, with or without port, is a trusted hop.
+func (l *listener) trusts(addr string) bool {
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		addr = host
+	}
+	ip, err := netip.ParseAddr(addr)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(l.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
+}
+
+// client is the last address in X-Forwarded-For that is not a trusted hop's: those before it may be
+// made up.
+func (l *listener) client(values []string) string {
+	hops := strings.Split(strings.Join(values, ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		if hop = strings.TrimSpace(hop); hop != "" && !l.trusts(hop) {
+			return hop
+		}
+	}
+	return ""
+}
+
+func first(list string) string {
+	v, _, _ := strings.Cut(list, ",")
+	return strings.TrimSpace(v)
+}
+
+// forward puts this hop into the forwarding headers of a request that goes on. What an untrusted
+// client sent in them is dropped.
+func (o origin) forward(h http.Header, r *http.Request) {
+	peer, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		peer = r.RemoteAddr
+	}
+	if !o.trusted {
+		for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-Ip"} {
+			h.Del(name)
+		}
+	}
+	appendTo(h, "X-Forwarded-For", peer)
+	h.Set("X-Forwarded-Proto", o.scheme)
+	h.Set("X-Forwarded-Host", o.host)
+	appendTo(h, "Forwarded", "for="+node(peer)+";host="+quote(o.host)+";proto="+o.scheme)
+}
+
+func appendTo(h http.Header, name, value string) {
+	if before := h.Values(name); len(before) > 0 {
+		value = strings.Join(before, ", ") + ", " + value
+	}
+	h.Set(name, value)
+}
+
+// node is an address as RFC 7239 §6 writes it.
+func node(ip string) string {
+	if strings.Contains(ip, ":") {
+		return `"[` + ip + `]"`
+	}
+	return ip
+}
+
+// quote makes a quoted-string (RFC 9110 §5.6.4) of what need not be a token.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}

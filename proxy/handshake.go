@@ -1,0 +1,223 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"wsproxy/lifecycle"
+)
+
+// isUpgrade reports whether a request asks for a WebSocket, well or badly.
+func isUpgrade(r *http.Request) bool { return hasToken(r.Header["Upgrade"], "websocket") }
+
+// checkUpgrade holds a request against RFC 6455 §4.1, and against smuggling: a body, which an upgrade
+// has no use for, might be read as the next request by someone behind us.
+func checkUpgrade(r *http.Request) *lifecycle.Failure {
+	bad := func(format string, args ...any) *lifecycle.Failure {
+		return lifecycle.Failf(lifecycle.ReasonRequestInvalid, format, args...)
+	}
+	switch {
+	case r.Method != http.MethodGet:
+		return bad("method %s, want GET", r.Method)
+	case !r.ProtoAtLeast(1, 1):
+		return bad("%s, want HTTP/1.1", r.Proto)
+	case !hasToken(r.Header["Connection"], "upgrade"):
+		return bad("no Connection: Upgrade")
+	case len(r.TransferEncoding) > 0 || r.ContentLength != 0:
+		return bad("an upgrade with a body")
+	case r.Header.Get("Expect") != "":
+		return bad("an upgrade with Expect")
+	}
+	if v := r.Header["Sec-Websocket-Version"]; len(v) == 0 {
+		return bad("no Sec-WebSocket-Version")
+	} else if len(v) > 1 || v[0] != "13" {
+		f := bad("Sec-WebSocket-Version %q, want 13", v)
+		f.Status = http.StatusUpgradeRequired
+		return f
+	}
+	keys := r.Header["Sec-Websocket-Key"]
+	if len(keys) != 1 {
+		return bad("%d Sec-WebSocket-Key headers, want one", len(keys))
+	}
+	if key, err := base64.StdEncoding.DecodeString(keys[0]); err != nil || len(key) != 16 {
+		return bad("Sec-WebSocket-Key is not 16 bytes in base64")
+	}
+	return nil
+}
+
+// requestHead is the handshake as it goes to the upstream.
+func (s *Server) requestHead(ctx context.Context, r *http.Request, o origin, host string) []byte {
+	h := endToEnd(r.Header)
+	h.Del("Content-Length")
+	o.forward(h, r)
+	if s.Propagator != nil {
+		s.Propagator.Inject(ctx, h)
+	}
+	h.Set("Connection", "Upgrade")
+	h.Set("Upgrade", "websocket")
+	var b bytes.Buffer
+	b.Grow(1024)
+	writeHead(&b, "GET "+r.URL.RequestURI()+" HTTP/1.1\r\nHost: "+oneLine.Replace(host), h)
+	return b.Bytes()
+}
+
+// answer is an upstream's response to the handshake.
+type answer struct {
+	*http.Response
+	early []byte // what came right behind a 101
+	body  []byte // of any other response, at most maxBody
+}
+
+// maxBody is how much of the body of a refusal is passed on.
+const maxBody = 64 << 10
+
+// maxInterim is how many 1xx responses may come before the final one.
+const maxInterim = 8
+
+// exchange sends the handshake and reads the answer. ctx bounds both.
+func exchange(ctx context.Context, conn net.Conn, r *http.Request, head []byte) (*answer, error) {
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := conn.Write(head); err != nil {
+		return nil, fmt.Errorf("write handshake: %w", err)
+	}
+	a, err := readAnswer(conn, r)
+	if err != nil {
+		return nil, fmt.Errorf("read handshake response: %w", err)
+	}
+	if !stop() { // too late: the deadline is set, or about to be
+		return nil, context.Cause(ctx)
+	}
+	return a, conn.SetDeadline(time.Time{})
+}
+
+func readAnswer(conn io.Reader, r *http.Request) (*answer, error) {
+	limited := &io.LimitedReader{R: conn, N: headerBytes}
+	br := bufio.NewReaderSize(limited, 4<<10)
+	for range maxInterim {
+		resp, err := http.ReadResponse(br, r)
+		if err != nil {
+			return nil, headTooLong(limited, err)
+		}
+		if resp.StatusCode == http.StatusSwitchingProtocols {
+			early, _ := br.Peek(br.Buffered())
+			return &answer{Response: resp, early: slices.Clone(early)}, nil
+		}
+		if resp.StatusCode >= 200 {
+			limited.N = maxBody + int64(headerBytes)
+			body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody)) // a body cut short is still an answer
+			return &answer{Response: resp, body: body}, nil
+		}
+	}
+	return nil, lifecycle.Failf(lifecycle.ReasonBadUpgradeResponse, "more than %d interim responses", maxInterim)
+}
+
+// headTooLong tells a head that is over the limit from one that ended early.
+func headTooLong(l *io.LimitedReader, err error) error {
+	if l.N > 0 || !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return lifecycle.Failf(lifecycle.ReasonBadUpgradeResponse, "response head is over %d bytes", headerBytes)
+}
+
+// agreement is what the handshake settled.
+type agreement struct {
+	subprotocol string
+	extensions  string
+	deflate     bool
+	other       bool // another extension than permessage-deflate
+}
+
+// check holds a 101 against RFC 6455 §4.1: the key's proof, and nothing that was not offered.
+func (a *answer) check(r *http.Request) (agreement, error) {
+	bad := func(format string, args ...any) (agreement, error) {
+		f := lifecycle.Failf(lifecycle.ReasonBadUpgradeResponse, format, args...)
+		f.Status = a.StatusCode
+		return agreement{}, f
+	}
+	h := a.Header
+	switch {
+	case !hasToken(h["Upgrade"], "websocket"):
+		return bad("no Upgrade: websocket in the 101")
+	case !hasToken(h["Connection"], "upgrade"):
+		return bad("no Connection: Upgrade in the 101")
+	case len(h["Sec-Websocket-Accept"]) != 1 || h["Sec-Websocket-Accept"][0] != acceptKey(r.Header.Get("Sec-Websocket-Key")):
+		return bad("wrong Sec-WebSocket-Accept")
+	}
+	var got agreement
+	if p := h["Sec-Websocket-Protocol"]; len(p) > 1 || len(p) == 1 && !slices.Contains(tokens(r.Header["Sec-Websocket-Protocol"]), p[0]) {
+		return bad("subprotocol was not offered")
+	} else if len(p) == 1 {
+		got.subprotocol = p[0]
+	}
+	offered := extensionNames(r.Header)
+	for _, name := range extensionNames(h) {
+		if !slices.Contains(offered, name) {
+			return bad("extension was not offered")
+		}
+		if name == "permessage-deflate" {
+			got.deflate = true
+		} else {
+			got.other = true
+		}
+	}
+	got.extensions = strings.Join(extensionNames(h), ", ")
+	return got, nil
+}
+
+// acceptGUID is from RFC 6455 §1.3.
+const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+func acceptKey(key string) string {
+	sum := sha1.Sum([]byte(key + acceptGUID))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// extensionNames are the names in Sec-WebSocket-Extensions, without parameters. A comma inside a quoted
+// parameter is none of ours to find: no registered extension has such a parameter.
+func extensionNames(h http.Header) []string {
+	var names []string
+	for _, t := range tokens(h["Sec-Websocket-Extensions"]) {
+		name, _, _ := strings.Cut(t, ";")
+		names = append(names, strings.ToLower(strings.TrimSpace(name)))
+	}
+	return names
+}
+
+// responseHead is the 101 as it goes to the client.
+func (a *answer) responseHead(extra http.Header) []byte {
+	h := endToEnd(a.Header)
+	h.Del("Content-Length")
+	h.Set("Connection", "Upgrade")
+	h.Set("Upgrade", "websocket")
+	for name, values := range extra {
+		h[name] = append(h[name], values...)
+	}
+	var b bytes.Buffer
+	b.Grow(512)
+	writeHead(&b, "HTTP/1.1 101 Switching Protocols", h)
+	return b.Bytes()
+}
+
+// pass answers the client with what the upstream answered instead of a 101.
+func (a *answer) pass(w http.ResponseWriter) {
+	h := w.Header()
+	for name, values := range endToEnd(a.Header) {
+		h[name] = values
+	}
+	h.Del("Content-Length") // the body may have been cut
+	h.Set("Connection", "close")
+	w.WriteHeader(a.StatusCode)
+	w.Write(a.body)
+}

@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"time"
+
+	"wsproxy/lifecycle"
+)
+
+// servePlain handles a request that is not an upgrade. It has no connection record: its observer is an
+// HTTP one.
+func (s *Server) servePlain(w http.ResponseWriter, r *http.Request, in *inbound) {
+	route := s.route(r)
+	if route == nil {
+		http.Error(w, "no route for this host and path", http.StatusNotFound)
+		return
+	}
+	ctx := context.WithValue(r.Context(), originKey{}, in.listener.origin(r))
+	route.plain.ServeHTTP(w, r.WithContext(ctx))
+}
+
+type originKey struct{}
+
+// newPlain makes the handler of a route's plain requests; idle closes the connections that it keeps.
+func newPlain(s *Server, r *Route) (h http.Handler, idle func()) {
+	h, idle = http.HandlerFunc(upgradeRequired), func() {}
+	if !r.RejectHTTP {
+		p := &plain{route: r, log: s.log(), transports: make(map[string]*http.Transport)}
+		h, idle = p, p.closeIdle
+	}
+	if s.HTTP != nil {
+		h = s.HTTP(r, h)
+	}
+	return h, idle
+}
+
+func upgradeRequired(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Upgrade", "websocket")
+	h.Set("Connection", "Upgrade")
+	h.Set("Sec-WebSocket-Version", "13")
+	http.Error(w, "this route serves WebSockets only", http.StatusUpgradeRequired)
+}
+
+// plain passes requests on over the dialler that the route's WebSockets use.
+type plain struct {
+	route *Route
+	log   *slog.Logger
+
+	mu         sync.Mutex
+	transports map[string]*http.Transport // by target; the configuration bounds how many
+}
+
+func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	target, release, ok := p.route.Upstream.Pick(nil)
+	if !ok {
+		http.Error(w, "no upstream", http.StatusServiceUnavailable)
+		return
+	}
+	defer release()
+	o := r.Context().Value(originKey{}).(origin)
+	rp := &httputil.ReverseProxy{
+		Transport: p.transport(target),
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL.Scheme, pr.Out.URL.Host = "http", target.Host
+			pr.Out.Host = pr.In.Host
+			if p.route.OwnHost {
+				pr.Out.Host = target.Host
+			}
+			for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
+				pr.Out.Header[name] = pr.In.Header[name] // Rewrite has taken them out
+			}
+			o.forward(pr.Out.Header, pr.In)
+		},
+		ErrorHandler: p.failed,
+		ErrorLog:     slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	rp.ServeHTTP(w, r)
+}
+
+// transport keeps the connections to one target. The dialler does TLS itself, so to net/http all is
+// plain.
+func (p *plain) transport(t Target) *http.Transport {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	tr := p.transports[t.Name]
+	if tr == nil {
+		tr = &http.Transport{
+			DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return t.Dial(ctx) },
+			MaxIdleConnsPerHost:   32,
+			IdleConnTimeout:       90 * time.Second,
+			ResponseHeaderTimeout: time.Minute,
+			DisableCompression:    true, // bodies pass as they are
+		}
+		p.transports[t.Name] = tr
+	}
+	return tr
+}
+
+func (p *plain) closeIdle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.transports {
+		t.CloseIdleConnections()
+	}
+}
+
+func (p *plain) failed(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // the client has left
+	}
+	status := http.StatusBadGateway
+	if f, ok := errors.AsType[*lifecycle.Failure](err); ok {
+		status = statusFor(f)
+	} else if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+		status = http.StatusGatewayTimeout
+	}
+	p.log.Debug("plain request failed", "route", p.route.Name, "error", err)
+	http.Error(w, http.StatusText(status), status)
+}

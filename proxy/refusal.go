@@ -1,0 +1,108 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"wsproxy/lifecycle"
+)
+
+// statuses are what a client is answered, by the reason of the failure. What is not here is 502.
+var statuses = map[lifecycle.Reason]int{
+	lifecycle.ReasonRequestInvalid:  http.StatusBadRequest,
+	lifecycle.ReasonUnauthenticated: http.StatusUnauthorized,
+	lifecycle.ReasonForbidden:       http.StatusForbidden,
+	lifecycle.ReasonOriginDenied:    http.StatusForbidden,
+	lifecycle.ReasonNoRoute:         http.StatusNotFound,
+	lifecycle.ReasonRequestTimeout:  http.StatusRequestTimeout,
+	lifecycle.ReasonRateLimit:       http.StatusTooManyRequests,
+	lifecycle.ReasonHeadersTooLarge: http.StatusRequestHeaderFieldsTooLarge,
+	lifecycle.ReasonInternal:        http.StatusInternalServerError,
+	lifecycle.ReasonConnectionLimit: http.StatusServiceUnavailable,
+	lifecycle.ReasonDraining:        http.StatusServiceUnavailable,
+	lifecycle.ReasonCanceled:        http.StatusServiceUnavailable,
+	lifecycle.ReasonNoUpstream:      http.StatusServiceUnavailable,
+	lifecycle.ReasonDNSTimeout:      http.StatusGatewayTimeout,
+	lifecycle.ReasonConnectTimeout:  http.StatusGatewayTimeout,
+	lifecycle.ReasonProxyTimeout:    http.StatusGatewayTimeout,
+	lifecycle.ReasonTLSTimeout:      http.StatusGatewayTimeout,
+	lifecycle.ReasonUpgradeTimeout:  http.StatusGatewayTimeout,
+}
+
+func statusFor(f *lifecycle.Failure) int {
+	if f.Reason == lifecycle.ReasonRequestInvalid && f.Status == http.StatusUpgradeRequired {
+		return f.Status
+	}
+	if status := statuses[f.Reason]; status != 0 {
+		return status
+	}
+	return http.StatusBadGateway
+}
+
+// problem is what a refused client reads (RFC 9457). It names the phase and the reason, and nothing of
+// what is behind us.
+type problem struct {
+	Type    string `json:"type"`
+	Title   string `json:"title"`
+	Status  int    `json:"status"`
+	Phase   string `json:"phase"`
+	Reason  string `json:"reason"`
+	TraceID string `json:"trace_id,omitempty"`
+}
+
+func problemOf(c *lifecycle.Connection, f *lifecycle.Failure, status int) []byte {
+	b, err := json.Marshal(problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status,
+		Phase: f.Phase.String(), Reason: f.Reason.String(), TraceID: c.TraceID(),
+	})
+	if err != nil {
+		panic(err) // strings and a number
+	}
+	return append(b, '\n')
+}
+
+// refuse answers a request that will not be upgraded and ends its record. The connection closes behind
+// it, as a client whose upgrade was refused may already have sent frames.
+func (s *Server) refuse(w http.ResponseWriter, c *lifecycle.Connection, f *lifecycle.Failure) {
+	if f.Reason == lifecycle.ReasonClientGone {
+		c.Failed(f, 0)
+		panic(http.ErrAbortHandler) // nobody is there to read an answer
+	}
+	status := statusFor(f)
+	h := w.Header()
+	h.Set("Connection", "close")
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	switch status {
+	case http.StatusUpgradeRequired:
+		h.Set("Sec-WebSocket-Version", "13")
+		h.Set("Upgrade", "websocket")
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", strconv.Itoa(s.retryAfter()))
+	}
+	w.WriteHeader(status)
+	w.Write(problemOf(c, f, status))
+	c.Failed(f, status)
+}
+
+// retryAfter is in whole seconds, at least one.
+func (s *Server) retryAfter() int {
+	if s.RetryAfter <= 0 {
+		return 5
+	}
+	return int(max((s.RetryAfter+time.Second-1)/time.Second, 1))
+}
+
+// writeRefusal is refuse where there is no ResponseWriter: the request head was never complete.
+func writeRefusal(w io.Writer, c *lifecycle.Connection, f *lifecycle.Failure, status int) {
+	body := problemOf(c, f, status)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+		status, http.StatusText(status), len(body), body)
+	w.Write(b.Bytes()) // the client may be gone; there is nobody else to tell
+}

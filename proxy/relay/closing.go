@@ -1,0 +1,301 @@
+package relay
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"syscall"
+	"time"
+
+	"wsproxy/lifecycle"
+	"wsproxy/proxy/frame"
+)
+
+// ended reports a FIN, or a close_notify, from the leg that direction d reads. truncated says that a
+// TLS leg ended without close_notify.
+func (s *session) ended(d lifecycle.Direction, truncated bool) {
+	f := &s.flows[d]
+	leg := d.From()
+	if err := s.leg(leg).broken; err != nil {
+		s.failed(leg, err)
+		return
+	}
+	f.reading = readDone
+	inside := s.framed(f) && !f.scanner.AtBoundary()
+	if s.closing {
+		if inside && f.inject == nil && !f.closed {
+			s.truncate(f)
+		}
+		f.finWanted = s.writable(d.To())
+		return
+	}
+	patience := s.policy.HalfClose
+	if leg == lifecycle.LegUpstream && s.framed(f) {
+		patience = s.policy.Close
+	}
+	s.begin(lifecycle.Close{
+		Cause: by(leg, lifecycle.CauseClientGone, lifecycle.CauseUpstreamGone), Initiator: initiator(leg), Code: lifecycle.NoCode,
+		TLSTruncated: truncated, FrameTruncated: inside || f.held > 0,
+	}, patience)
+	switch {
+	case inside:
+		s.cut(d.To())
+		s.to(leg).finWanted = true
+	case leg == lifecycle.LegUpstream && s.framed(f):
+		s.lost(leg, "upstream gone")
+		s.to(leg).finWanted = true
+	default:
+		f.finWanted = true
+	}
+}
+
+func (s *session) writable(l lifecycle.Leg) bool { return !s.leg(l).cut && s.leg(l).broken == nil }
+
+// notWritten reports a write to leg l that failed. What the leg sent before it broke, perhaps a Close
+// frame that tells why, is still to be read: only then is the leg given up.
+func (s *session) notWritten(l lifecycle.Leg, err error) {
+	if s.leg(l).cut {
+		return
+	}
+	s.leg(l).broken = err
+	s.to(l).mute()
+	s.changes++
+	switch {
+	case s.from(l).reading == readDone || errors.Is(err, errSlow):
+		s.failed(l, err)
+	case s.deadline.IsZero():
+		s.deadline = time.Now().Add(s.policy.Close)
+	}
+}
+
+// failed reports that leg l's socket is broken and nothing more can be read from it.
+func (s *session) failed(l lifecycle.Leg, err error) {
+	if s.leg(l).cut {
+		return // our own doing
+	}
+	if s.closing {
+		s.cut(l)
+		s.orphan(l)
+		return
+	}
+	c := lifecycle.Close{Initiator: initiator(l), Code: lifecycle.NoCode}
+	c.FrameTruncated = s.framed(s.from(l)) && (!s.from(l).scanner.AtBoundary() || s.from(l).held > 0)
+	switch {
+	case errors.Is(err, errSlow):
+		c.Cause, c.Leg, c.Initiator = lifecycle.CauseSlowPeer, l, lifecycle.InitiatorProxy
+	case errors.Is(err, syscall.ETIMEDOUT):
+		c.Cause = by(l, lifecycle.CauseClientTimeout, lifecycle.CauseUpstreamTimeout)
+	case isTLS(err):
+		c.Cause, c.Leg = lifecycle.CauseTLSError, l
+	default:
+		c.Cause = by(l, lifecycle.CauseClientReset, lifecycle.CauseUpstreamReset)
+	}
+	s.begin(c, s.policy.Close)
+	s.cut(l)
+	reset := c.Leg == lifecycle.LegNone
+	switch {
+	case l == lifecycle.LegClient && reset:
+		s.cut(lifecycle.LegUpstream) // a reset is passed on as one
+	case reset:
+		s.lost(l, "upstream reset")
+	default:
+		s.lost(l, "peer lost")
+	}
+}
+
+// orphan ends the leg across from l, which is gone, where a closing was under way already.
+func (s *session) orphan(l lifecycle.Leg) {
+	f := s.from(l)
+	if !s.writable(f.dir.To()) {
+		return
+	}
+	f.finWanted = true
+	if s.framed(f) && !f.scanner.AtBoundary() {
+		s.truncate(f)
+	}
+}
+
+// lost tells the leg across from l that l is gone.
+func (s *session) lost(l lifecycle.Leg, reason string) {
+	other := l.Other()
+	f := s.to(other)
+	f.reading = readDone
+	s.from(other).drop()
+	code := s.innocent(other)
+	if s.framed(f) && !f.scanner.AtBoundary() {
+		s.truncate(f)
+		return
+	}
+	if other == lifecycle.LegClient && s.policy.FIN {
+		f.finWanted = true
+		return
+	}
+	s.tell(other, code, reason)
+}
+
+// innocent is the close code for a leg whose other side is at fault.
+func (s *session) innocent(l lifecycle.Leg) frame.CloseCode {
+	if l == lifecycle.LegUpstream {
+		return frame.CloseGoingAway
+	}
+	return s.policy.OnUpstreamLost
+}
+
+// tell sends a Close frame of ours, which may be the first of the connection.
+func (s *session) tell(l lifecycle.Leg, code frame.CloseCode, reason string) {
+	s.sendClose(l, code, reason)
+	if s.end.Code == lifecycle.NoCode && s.to(l).inject != nil {
+		s.end.Code = int(code)
+		s.conn.SetClose(s.end)
+	}
+}
+
+// violated ends the connection because direction d broke the protocol.
+func (s *session) violated(d lifecycle.Direction, v frame.Violation) {
+	s.begin(lifecycle.Close{
+		Cause: lifecycle.CauseProtocolError, Initiator: lifecycle.InitiatorProxy, Leg: d.From(), Code: lifecycle.NoCode,
+	}, s.policy.Close)
+	s.tell(d.From(), frame.CloseProtocolError, v.String())
+	if d.To() == lifecycle.LegClient && s.policy.FIN {
+		s.flows[d].drop()
+		s.flows[d].finWanted = true
+		return
+	}
+	s.tell(d.To(), s.innocent(d.To()), "peer broke the protocol")
+}
+
+// stop ends the connection by our own decision. Only a forced stop ends one that is closing already.
+func (s *session) stop(r lifecycle.StopRequest) {
+	if r.Cause == lifecycle.CauseForcedStop {
+		if !s.closing {
+			s.begin(lifecycle.Close{Cause: r.Cause, Initiator: lifecycle.InitiatorProxy, Code: lifecycle.NoCode}, 0)
+		}
+		s.expire()
+		return
+	}
+	if s.closing {
+		return
+	}
+	s.begin(lifecycle.Close{Cause: r.Cause, Initiator: lifecycle.InitiatorProxy, Code: lifecycle.NoCode}, s.policy.Close)
+	code, reason := clientWords(r)
+	s.tell(lifecycle.LegClient, code, reason)
+	s.tell(lifecycle.LegUpstream, frame.CloseGoingAway, reason)
+}
+
+// clientWords is what a client is told of our decision, unless the request says otherwise.
+func clientWords(r lifecycle.StopRequest) (frame.CloseCode, string) {
+	code, reason := frame.CloseServiceRestart, r.Cause.String()
+	switch r.Cause {
+	case lifecycle.CauseIdleTimeout:
+		code, reason = frame.CloseGoingAway, "idle"
+	case lifecycle.CauseMaxLifetime:
+		reason = "max lifetime"
+	case lifecycle.CauseAuthExpired:
+		code, reason = 4401, "authentication expired"
+	case lifecycle.CauseAdmin:
+		code = frame.ClosePolicyViolation
+	case lifecycle.CauseInternal:
+		code, reason = frame.CloseInternalError, "internal error"
+	}
+	if r.Code != 0 {
+		code = frame.CloseCode(r.Code)
+	}
+	if r.Reason != "" {
+		reason = r.Reason
+	}
+	return code, reason
+}
+
+// timer is when tick wants to be called, zero for never. stalled says that a write waits for its peer:
+// then nothing can be said about idleness.
+func (s *session) timer(now time.Time, stalled bool) time.Time {
+	if !s.deadline.IsZero() {
+		return s.deadline
+	}
+	at := s.lifetime
+	if s.policy.Idle > 0 {
+		idle := s.lastActivity().Add(s.policy.Idle)
+		if stalled {
+			idle = now.Add(s.policy.Idle)
+		}
+		if at.IsZero() || idle.Before(at) {
+			at = idle
+		}
+	}
+	return at
+}
+
+// tick does what is due.
+func (s *session) tick(now time.Time, stalled bool) {
+	due := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
+	switch {
+	case s.closing:
+		if due(s.deadline) {
+			s.expire()
+		}
+	case due(s.deadline):
+		s.giveUpBroken()
+	case due(s.lifetime):
+		s.stop(lifecycle.StopRequest{Cause: lifecycle.CauseMaxLifetime})
+	case s.policy.Idle > 0 && !stalled && due(s.lastActivity().Add(s.policy.Idle)):
+		s.stop(lifecycle.StopRequest{Cause: lifecycle.CauseIdleTimeout})
+	}
+}
+
+// giveUpBroken ends a connection whose broken leg has not said why in time.
+func (s *session) giveUpBroken() {
+	for _, l := range []lifecycle.Leg{lifecycle.LegClient, lifecycle.LegUpstream} {
+		if err := s.leg(l).broken; err != nil {
+			s.failed(l, err)
+		}
+	}
+}
+
+func (s *session) lastActivity() time.Time {
+	at := s.step.Begun
+	for d := range s.flows {
+		if last := s.conn.Flow(lifecycle.Direction(d)).Last(); last.After(at) {
+			at = last
+		}
+	}
+	return at
+}
+
+// expire ends the closing, however far it came.
+func (s *session) expire() {
+	for d := range s.flows {
+		if f := &s.flows[d]; f.inject != nil && !f.scanner.AtBoundary() {
+			s.end.FrameTruncated = true
+		}
+	}
+	s.over = true
+	s.cut(lifecycle.LegClient)
+	s.cut(lifecycle.LegUpstream)
+}
+
+func by(l lifecycle.Leg, client, upstream lifecycle.Cause) lifecycle.Cause {
+	if l == lifecycle.LegClient {
+		return client
+	}
+	return upstream
+}
+
+func initiator(l lifecycle.Leg) lifecycle.Initiator {
+	if l == lifecycle.LegClient {
+		return lifecycle.InitiatorClient
+	}
+	return lifecycle.InitiatorUpstream
+}
+
+// isTLS reports an error of the TLS layer itself rather than of the socket below it.
+func isTLS(err error) bool {
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return true
+	}
+	// crypto/tls reports a bad record as a local, a received alert as a remote error of net.OpError.
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && (e.Op == "local error" || e.Op == "remote error")
+}

@@ -1,0 +1,63 @@
+// Package relay carries frames between the two legs of an upgraded connection, byte for byte, until
+// both have ended, and tells why they did.
+//
+// What happens to a connection is decided by a session, which does no I/O; an Engine drives it. The
+// package does not open connections, choose targets or read configuration.
+package relay
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"wsproxy/lifecycle"
+	"wsproxy/proxy/frame"
+)
+
+// Engine relays pairs.
+type Engine interface {
+	// Start takes over p, both of its sockets included, and returns at once.
+	Start(p *Pair)
+
+	// Wait returns when every pair started has ended, or with ctx's error.
+	Wait(ctx context.Context) error
+}
+
+// Pair is an upgraded connection: the 101 was written to the client, nothing was relayed yet.
+type Pair struct {
+	Conn     *lifecycle.Connection
+	Client   net.Conn
+	Upstream net.Conn
+
+	// Early is what came in the same packets as the handshake, per direction; relayed first.
+	Early [2][]byte
+
+	Framing frame.Mode
+	Deflate bool // permessage-deflate was negotiated
+	Lenient bool // another extension was: reserved bits and opcodes are not judged
+
+	Policy Policy
+
+	// Done is called once, after both sockets are closed and the connection left the registry. It may
+	// be nil.
+	Done func(lifecycle.Close)
+}
+
+// Policy is what a route wants of its open connections.
+type Policy struct {
+	Idle        time.Duration // no frame for so long ends the connection; 0: never
+	MaxLifetime time.Duration // since the 101; 0: unbounded
+	Write       time.Duration // a leg that takes nothing for so long is cut; 0: never
+	Close       time.Duration // for the close handshake; 0: 5 s
+	HalfClose   time.Duration // for what still flows after a FIN; 0: 30 s
+
+	// OnUpstreamLost is the close code for a client whose upstream went away; 0: 1012. FIN says to
+	// send none.
+	OnUpstreamLost frame.CloseCode
+	FIN            bool
+}
+
+const (
+	defaultClose     = 5 * time.Second
+	defaultHalfClose = 30 * time.Second
+)

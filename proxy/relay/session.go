@@ -1,0 +1,244 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	crand "crypto/rand"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"wsproxy/lifecycle"
+	"wsproxy/proxy/frame"
+)
+
+// session is the logic of one pair. It does no I/O: an engine asks it what to do next in each
+// direction and reports what came of it. Its methods are called by one goroutine at a time.
+type session struct {
+	conn   *lifecycle.Connection
+	policy Policy
+	off    bool // frames are not looked at
+	flows  [2]flow
+	legs   [2]legState // by the direction that reads it
+
+	closing  bool
+	end      lifecycle.Close
+	deadline time.Time // of the closing, or for a broken leg to tell why it broke
+	lifetime time.Time // end of max_lifetime, zero without one
+	over     bool      // the deadline passed: whatever is left is cut
+	changes  int       // counts what may concern the other direction, or the timer
+
+	step    *lifecycle.Step // transfer, then close
+	stepCtx context.Context // carries values only; nothing waits on it
+}
+
+// legState is what is known of one socket.
+type legState struct {
+	closeSeen bool  // it sent a Close frame
+	cut       bool  // to be reset, or reset already
+	broken    error // of the first write that failed
+}
+
+// reading is what becomes of the bytes that a direction reads.
+type reading uint8
+
+const (
+	readPass reading = iota // they are passed on
+	readLast                // passed on up to the end of the frame, then dropped
+	readDrop                // dropped; only a Close frame is looked for
+	readDone                // there are no more
+)
+
+// flow is one direction: bytes read from one leg and written to the other.
+type flow struct {
+	dir     lifecycle.Direction
+	scanner frame.Scanner
+	reading reading
+	held    int // bytes of a header or control frame that the engine keeps for the next sift
+
+	inject    []byte // a Close frame of ours, for the next boundary
+	closed    bool   // a Close frame was passed on or injected: nothing may follow it
+	finWanted bool   // shut the writing side once everything is written
+	finSent   bool
+}
+
+// action is what an engine does next in a direction.
+type action uint8
+
+const (
+	actRead   action = iota // read, sift, write what passes; or report ended, failed
+	actInject               // write flow.inject, report injected
+	actFIN                  // shut the writing side, report finished
+	actWait                 // nothing, until something else changes the session
+	actStop                 // this direction is over
+)
+
+func newSession(p *Pair) *session {
+	s := &session{conn: p.Conn, policy: p.Policy, off: p.Framing == frame.ModeOff, end: lifecycle.Close{Code: lifecycle.NoCode}}
+	s.policy.Close = cmp.Or(s.policy.Close, defaultClose)
+	s.policy.HalfClose = cmp.Or(s.policy.HalfClose, defaultHalfClose)
+	s.policy.OnUpstreamLost = cmp.Or(s.policy.OnUpstreamLost, frame.CloseServiceRestart)
+	for d := range s.flows {
+		f := &s.flows[d]
+		f.dir = lifecycle.Direction(d)
+		f.scanner = frame.New(frame.Rules{
+			Masked: f.dir == lifecycle.Upstream, Deflate: p.Deflate, Lenient: p.Lenient, Mode: p.Framing,
+		})
+	}
+	s.stepCtx, s.step = p.Conn.Begin(lifecycle.NewContext(context.Background(), p.Conn), &lifecycle.Step{Phase: lifecycle.PhaseTransfer})
+	if m := s.policy.MaxLifetime; m > 0 {
+		// Up to a tenth is taken off by chance, so that connections opened together don't end together.
+		s.lifetime = s.step.Begun.Add(m - rand.N(m/10+1))
+	}
+	return s
+}
+
+// next says what to do in direction d. The engine asks again after each action.
+func (s *session) next(d lifecycle.Direction) action {
+	f := &s.flows[d]
+	if s.over {
+		return actStop
+	}
+	if f.inject != nil && f.reading == readDone && !f.scanner.AtBoundary() {
+		s.truncate(f)
+	}
+	switch {
+	case f.inject != nil && f.scanner.AtBoundary():
+		return actInject
+	case f.finWanted && !f.finSent && f.inject == nil:
+		return actFIN
+	case f.reading != readDone:
+		return actRead
+	case s.flows[1-d].idle():
+		return actStop
+	}
+	return actWait
+}
+
+// idle reports that nothing is left to read and nothing to write.
+func (f *flow) idle() bool {
+	return f.reading == readDone && f.inject == nil && (!f.finWanted || f.finSent)
+}
+
+// framed reports whether the direction's frames can be seen, so that one of ours can stand among them.
+func (s *session) framed(f *flow) bool { return !s.off && !f.scanner.Lost() }
+
+func (s *session) leg(l lifecycle.Leg) *legState {
+	if l == lifecycle.LegClient {
+		return &s.legs[lifecycle.Upstream]
+	}
+	return &s.legs[lifecycle.Downstream]
+}
+
+// to is the flow that writes to leg l; from is the one that reads it.
+func (s *session) to(l lifecycle.Leg) *flow {
+	if l == lifecycle.LegClient {
+		return &s.flows[lifecycle.Downstream]
+	}
+	return &s.flows[lifecycle.Upstream]
+}
+
+func (s *session) from(l lifecycle.Leg) *flow { return s.to(l.Other()) }
+
+// drop stops passing on what f reads, at the end of the frame that is under way.
+func (f *flow) drop() {
+	switch {
+	case f.reading == readDone:
+	case f.scanner.AtBoundary():
+		f.reading = readDrop
+		f.scanner.Relax()
+	case f.scanner.Remaining() > math.MaxInt64: // frames can't be seen: no end would come
+		f.reading = readDrop
+	default:
+		f.reading = readLast
+	}
+}
+
+// sendClose has a Close frame of ours written to leg l at the next boundary. In a direction whose
+// frames can't be seen the end is a FIN, and behind a Close frame nothing more is sent.
+func (s *session) sendClose(l lifecycle.Leg, code frame.CloseCode, reason string) {
+	s.changes++
+	f := s.to(l)
+	switch {
+	case !s.writable(l) || f.closed || f.finWanted || f.inject != nil:
+	case !s.framed(f):
+		f.reading = max(f.reading, readDrop)
+		f.finWanted = true
+	default:
+		f.drop()
+		f.inject = closeFrame(l, code, reason)
+	}
+}
+
+// closeFrame makes a Close frame for leg l: masked, with a fresh key, if that is the server's.
+func closeFrame(l lifecycle.Leg, code frame.CloseCode, reason string) []byte {
+	if l == lifecycle.LegClient {
+		return frame.AppendClose(nil, code, reason, nil)
+	}
+	var key [4]byte
+	crand.Read(key[:]) // never fails
+	return frame.AppendClose(nil, code, reason, &key)
+}
+
+// cut has leg l reset. Nothing more is read from it or written to it.
+func (s *session) cut(l lifecycle.Leg) {
+	s.changes++
+	s.leg(l).cut = true
+	s.from(l).reading = readDone
+	s.to(l).mute()
+}
+
+// mute ends all writing of f; what it reads is dropped.
+func (f *flow) mute() {
+	f.inject, f.finWanted = nil, false
+	if f.reading != readDone {
+		f.reading = readDrop
+		f.scanner.Relax()
+	}
+}
+
+// truncate cuts the leg that f writes to, because a frame to it was left unfinished.
+func (s *session) truncate(f *flow) {
+	s.end.FrameTruncated = true
+	s.cut(f.dir.To())
+}
+
+// injected reports that flow.inject was written.
+func (s *session) injected(d lifecycle.Direction) {
+	s.flows[d].inject, s.flows[d].closed = nil, true
+	s.letGo()
+}
+
+// finished reports that the writing side of direction d was shut.
+func (s *session) finished(d lifecycle.Direction) { s.flows[d].finSent = true }
+
+// letGo shuts the client's side as soon as its close handshake is complete: a server ends the TCP
+// connection first (RFC 6455 §7.1.1). From the upstream, the server there, the FIN is awaited.
+func (s *session) letGo() {
+	s.changes++
+	if f := s.to(lifecycle.LegClient); f.closed && s.leg(lifecycle.LegClient).closeSeen {
+		f.finWanted = true
+	}
+}
+
+// begin starts the closing. The first cause is the connection's cause.
+func (s *session) begin(c lifecycle.Close, patience time.Duration) {
+	s.changes++
+	s.closing, s.end = true, c
+	s.conn.SetClose(c)
+	s.step.End(s.stepCtx, nil)
+	s.stepCtx, s.step = s.conn.Begin(s.stepCtx, &lifecycle.Step{Phase: lifecycle.PhaseClose})
+	s.deadline = s.step.Begun.Add(patience)
+}
+
+// done ends the connection, both of whose sockets are closed.
+func (s *session) done() lifecycle.Close {
+	if !s.closing { // an engine gave up without a cause: our own fault
+		s.begin(lifecycle.Close{Cause: lifecycle.CauseInternal, Initiator: lifecycle.InitiatorProxy, Code: lifecycle.NoCode}, 0)
+	}
+	s.end.Clean = s.legs[0].closeSeen && s.legs[1].closeSeen && !s.over
+	s.conn.SetClose(s.end)
+	s.step.End(s.stepCtx, nil)
+	s.conn.Closed(s.end)
+	return s.end
+}

@@ -1,0 +1,126 @@
+package relay
+
+import (
+	"time"
+
+	"wsproxy/lifecycle"
+	"wsproxy/proxy/frame"
+)
+
+// sift judges b, read in direction d behind the held bytes of the last call. It moves what is to be
+// passed on to the front of b and returns how much that is, and how many bytes at the end of b are
+// the beginning of a header or a control frame, to be put in front of what is read next.
+func (s *session) sift(d lifecycle.Direction, b []byte) (pass, held int) {
+	f := &s.flows[d]
+	fresh := len(b) - f.held
+	var counts, dropped frame.Counts
+	in := 0
+	for more := true; more; {
+		var n int
+		switch c := &counts; f.reading {
+		case readLast:
+			n = int(min(f.scanner.Remaining(), uint64(len(b)-in)))
+			f.scanner.Advance(uint64(n), c)
+			pass += copy(b[pass:], b[in:in+n])
+			in += n
+			f.drop()
+			more = f.reading != readLast
+		case readPass:
+			var ev frame.Event
+			n, ev = f.scanner.Scan(b[in:], c)
+			if pass != in {
+				copy(b[pass:], b[in:in+n])
+			}
+			pass, in = pass+n, in+n
+			n, more = s.event(f, ev, b[in:], c)
+			pass, in = pass+copy(b[pass:], b[in:in+n]), in+n
+		default:
+			var ev frame.Event
+			n, ev = f.scanner.Scan(b[in:], &dropped)
+			in += n
+			n, more = s.event(f, ev, b[in:], &dropped)
+			in += n
+		}
+	}
+	f.held = len(b) - in
+	s.publish(d, uint64(fresh), &counts, dropped.Bytes)
+	return pass, f.held
+}
+
+// event handles what ended a scan in front of b. It returns how many bytes of b that settles and
+// whether to go on scanning.
+func (s *session) event(f *flow, ev frame.Event, b []byte, c *frame.Counts) (n int, more bool) {
+	switch ev {
+	case frame.EventControl:
+		control := frame.ControlAt(b)
+		c.Pass(control)
+		if control.Opcode == frame.OpcodeClose {
+			s.closeSeen(f, control)
+		}
+		return control.Size, true
+	case frame.EventViolation:
+		if s.closing { // it has been answered, or nobody listens any more
+			f.reading = readDrop
+			f.scanner.Relax()
+			return 0, true
+		}
+		s.violated(f.dir, f.scanner.Violation())
+		return 0, true
+	}
+	return 0, false
+}
+
+// closeSeen notes a Close frame of an endpoint. The first of the connection is its cause.
+func (s *session) closeSeen(f *flow, control frame.Control) {
+	leg := f.dir.From()
+	s.leg(leg).closeSeen = true
+	if f.reading == readPass {
+		f.closed = true
+		f.drop()
+	}
+	if !s.closing {
+		var buf [frame.MaxControlPayload]byte
+		code, _, _ := frame.ParseClose(control.Unmasked(&buf))
+		s.begin(lifecycle.Close{
+			Cause: by(leg, lifecycle.CauseClientClose, lifecycle.CauseUpstreamClose), Initiator: initiator(leg), Code: int(code),
+		}, s.policy.Close)
+	} else if at := time.Now().Add(s.policy.Close); at.Before(s.deadline) {
+		s.deadline = at // a half-closed connection is patient until a Close frame comes
+	}
+	s.letGo()
+}
+
+// publish adds what one chunk brought to the connection's counters. It is the only place that does,
+// once per chunk, however many messages the chunk had.
+func (s *session) publish(d lifecycle.Direction, read uint64, c *frame.Counts, dropped uint64) {
+	f := s.conn.Flow(d)
+	f.LastNanos.Store(time.Now().UnixNano())
+	f.Bytes.Add(read)
+	if dropped > 0 {
+		f.Dropped.Add(dropped)
+	}
+	if c.Frames == 0 && c.Violations == [frame.ViolationKinds]uint64{} {
+		return
+	}
+	add := func(to interface{ Add(uint64) uint64 }, n uint64) {
+		if n > 0 {
+			to.Add(n)
+		}
+	}
+	add(&f.Frames, c.Frames)
+	add(&f.Text, c.Text)
+	add(&f.Binary, c.Binary)
+	add(&f.Compressed, c.Compressed)
+	add(&f.Ping, c.Ping)
+	add(&f.Pong, c.Pong)
+	add(&f.CloseFrames, c.CloseFrames)
+	add(&f.MessageBytes, c.MessageBytes)
+	for i, n := range c.Sizes {
+		add(&f.Sizes[i], n)
+	}
+	for kind, n := range c.Violations {
+		for range n {
+			f.Violation(uint8(kind))
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"wsproxy/lifecycle"
+	"wsproxy/proxy/relay"
+)
+
+// Server proxies what its listeners accept. Its fields are set before Serve.
+type Server struct {
+	Routes   []*Route
+	Registry *lifecycle.Registry
+	Engine   relay.Engine
+
+	// Propagator carries the trace context. Nil: headers pass as they are.
+	Propagator lifecycle.Propagator
+
+	// HTTP wraps what handles requests that are not upgrades, to observe it; route is the route's name.
+	// Nil: nothing.
+	HTTP func(route *Route, next http.Handler) http.Handler
+
+	// Log gets what no connection's record tells. Nil: slog.Default.
+	Log *slog.Logger
+
+	// RetryAfter is what clients are told when we are draining. Zero: 5 s.
+	RetryAfter time.Duration
+
+	mux       *http.ServeMux
+	draining  atomic.Bool
+	drain     atomic.Pointer[Drain] // of which every connection was told that was open then
+	mu        sync.Mutex            // guards below
+	listeners []*listener
+	closed    bool
+	serving   sync.WaitGroup
+}
+
+// Listener is a bound socket and how its clients are treated.
+type Listener struct {
+	net.Listener
+
+	TLS            *tls.Config    // nil: plain
+	TrustedProxies []netip.Prefix // hops whose forwarding headers are believed
+	TrustTrace     bool           // the incoming trace context may be the parent
+}
+
+const (
+	headerBytes    = 16 << 10 // of a request or response head
+	headTimeout    = 10 * time.Second
+	tlsTimeout     = 10 * time.Second
+	idleTimeout    = 2 * time.Minute // between the requests of a plain HTTP connection
+	refusalTimeout = time.Second     // to write an answer on a connection that is being closed
+)
+
+// Compile checks the routes and makes them ready. Serve does it, too; a caller that wants to know
+// before it has bound anything calls it first.
+func (s *Server) Compile() error {
+	mux := http.NewServeMux()
+	for _, r := range s.Routes {
+		if err := r.compile(s); err != nil {
+			return err
+		}
+		if err := r.register(mux); err != nil {
+			return err
+		}
+	}
+	s.mux = mux
+	return nil
+}
+
+// Serve accepts on l until Close. It returns nil after Close, else what broke the listener.
+func (s *Server) Serve(l Listener) error {
+	in := newListener(s, l)
+	h := &http.Server{
+		Handler:                      http.HandlerFunc(s.serveHTTP),
+		ReadHeaderTimeout:            headTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               headerBytes,
+		ConnState:                    connState,
+		ConnContext:                  connContext,
+		ErrorLog:                     slog.NewLogLogger(s.log().Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true,
+		Protocols:                    new(http.Protocols),
+	}
+	h.Protocols.SetHTTP1(true)
+	in.http = h
+	if !s.add(in) {
+		l.Close()
+		return nil
+	}
+	s.serving.Go(in.accept)
+	err := h.Serve(in)
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) add(l *listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.listeners = append(s.listeners, l)
+	return true
+}
+
+// Close stops accepting and ends every connection that is not yet upgraded. Upgraded ones belong to
+// the engine. It returns when no goroutine of the server is left.
+func (s *Server) Close() error {
+	s.draining.Store(true)
+	s.mu.Lock()
+	s.closed = true
+	listeners := s.listeners
+	s.mu.Unlock()
+	var errs []error
+	for _, l := range listeners {
+		errs = append(errs, l.Close(), l.http.Close())
+	}
+	s.serving.Wait()
+	for _, r := range s.Routes {
+		r.idle()
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) log() *slog.Logger { return cmp.Or(s.Log, slog.Default()) }
+
+type inboundKey struct{}
+
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, inboundKey{}, c.(*inbound))
+}
+
+func connState(c net.Conn, state http.ConnState) {
+	if in := c.(*inbound); state == http.StateActive {
+		in.active()
+	}
+}
