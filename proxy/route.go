@@ -88,7 +88,7 @@ func (r *Route) ServeHTTP(http.ResponseWriter, *http.Request) {}
 func (s *Server) route(r *http.Request) *Route {
 	u := *r.URL
 	u.Path, u.RawPath = cleanPath(u.Path), ""
-	h, _ := s.mux.Handler(&http.Request{Method: http.MethodGet, Host: r.Host, URL: &u})
+	h, _ := s.mux.Handler(&http.Request{Method: http.MethodGet, Host: strings.ToLower(r.Host), URL: &u})
 	route, _ := h.(*Route)
 	return route
 }

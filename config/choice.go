@@ -1,0 +1,213 @@
+package config
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// choice is a text of a closed set. later are the values that are designed but not in this version.
+type choice interface {
+	choices() (now, later []string)
+}
+
+func setChoice(v reflect.Value, c choice, text string) error {
+	now, later := c.choices()
+	if slices.Contains(now, text) {
+		v.SetString(text)
+		return nil
+	}
+	want := oneOf(now)
+	if slices.Contains(later, text) {
+		return &wanted{what: want + ": " + text + " is not in this version"}
+	}
+	if _, err := strconv.ParseFloat(text, 64); err == nil {
+		return &wanted{what: want} // a number is not misspelt
+	}
+	return &wanted{what: want, suggestion: closest(text, now)}
+}
+
+// oneOf lists values as a sentence does: x, y or z.
+func oneOf(values []string) string {
+	last := len(values) - 1
+	if last < 1 {
+		return strings.Join(values, "")
+	}
+	return strings.Join(values[:last], ", ") + " or " + values[last]
+}
+
+func texts[T ~string](values ...T) []string {
+	list := make([]string, len(values))
+	for i, value := range values {
+		list[i] = string(value)
+	}
+	return list
+}
+
+// Mode is what a listener does with what it accepts.
+type Mode string
+
+// ModeReverse puts the listener in front of upstreams.
+const ModeReverse Mode = "reverse"
+
+func (Mode) choices() (now, later []string) { return texts(ModeReverse), []string{"forward"} }
+
+// TLSVersion is the least version of TLS that is spoken.
+type TLSVersion string
+
+// The versions that are still safe to speak.
+const (
+	TLSVersion12 TLSVersion = "1.2"
+	TLSVersion13 TLSVersion = "1.3"
+)
+
+func (TLSVersion) choices() (now, later []string) { return texts(TLSVersion12, TLSVersion13), nil }
+
+// Uint16 is the version as crypto/tls numbers it.
+func (v TLSVersion) Uint16() uint16 {
+	if v == TLSVersion13 {
+		return tls.VersionTLS13
+	}
+	return tls.VersionTLS12
+}
+
+// PlainHTTP is what becomes of a request that is no upgrade.
+type PlainHTTP string
+
+// A plain request is passed on, or answered with 426.
+const (
+	PlainHTTPProxy  PlainHTTP = "proxy"
+	PlainHTTPReject PlainHTTP = "reject"
+)
+
+func (PlainHTTP) choices() (now, later []string) { return texts(PlainHTTPProxy, PlainHTTPReject), nil }
+
+// Framing is how much of RFC 6455's framing is held against the endpoints.
+type Framing string
+
+// Violations end the connection, are counted, or are not looked for.
+const (
+	FramingStrict  Framing = "strict"
+	FramingObserve Framing = "observe"
+	FramingOff     Framing = "off"
+)
+
+func (Framing) choices() (now, later []string) {
+	return texts(FramingStrict, FramingObserve, FramingOff), nil
+}
+
+// UpstreamLost is what a client is told when its upstream ended without a Close frame.
+type UpstreamLost string
+
+// A close code, or the end of the stream without one.
+const (
+	UpstreamLost1012 UpstreamLost = "1012"
+	UpstreamLost1011 UpstreamLost = "1011"
+	UpstreamLost1013 UpstreamLost = "1013"
+	UpstreamLost1014 UpstreamLost = "1014"
+	UpstreamLostFIN  UpstreamLost = "fin"
+)
+
+func (UpstreamLost) choices() (now, later []string) {
+	return texts(UpstreamLost1012, UpstreamLost1011, UpstreamLost1013, UpstreamLost1014, UpstreamLostFIN), nil
+}
+
+// Code is the close code to send, and 0 for none.
+func (l UpstreamLost) Code() uint16 {
+	return map[UpstreamLost]uint16{
+		UpstreamLost1012: 1012, UpstreamLost1011: 1011, UpstreamLost1013: 1013, UpstreamLost1014: 1014,
+	}[l]
+}
+
+// Balance is how one of an upstream's targets is chosen.
+type Balance string
+
+// The target with the fewest open sockets, or the next one.
+const (
+	BalanceLeastConnections Balance = "least_connections"
+	BalanceRoundRobin       Balance = "round_robin"
+)
+
+func (Balance) choices() (now, later []string) {
+	return texts(BalanceLeastConnections, BalanceRoundRobin), []string{"random_two", "hash"}
+}
+
+// Engine is what moves the bytes of open connections.
+type Engine string
+
+// EngineAuto takes the fastest engine that the system has.
+const (
+	EngineAuto       Engine = "auto"
+	EngineGoroutines Engine = "goroutines"
+)
+
+func (Engine) choices() (now, later []string) {
+	return texts(EngineAuto, EngineGoroutines), []string{"loops"}
+}
+
+// LogLevel is the least severity that is logged.
+type LogLevel string
+
+// The levels, the most severe first.
+const (
+	LogLevelError  LogLevel = "error"
+	LogLevelWarn   LogLevel = "warn"
+	LogLevelNotice LogLevel = "notice"
+	LogLevelInfo   LogLevel = "info"
+	LogLevelDebug  LogLevel = "debug"
+)
+
+func (LogLevel) choices() (now, later []string) {
+	return texts(LogLevelError, LogLevelWarn, LogLevelNotice, LogLevelInfo, LogLevelDebug), nil
+}
+
+// Slog is the level on slog's scale. Notice is 1 there, which OpenTelemetry's scale has as 10, one above info.
+func (l LogLevel) Slog() slog.Level {
+	return map[LogLevel]slog.Level{
+		LogLevelError: slog.LevelError, LogLevelWarn: slog.LevelWarn, LogLevelNotice: slog.LevelInfo + 1,
+		LogLevelInfo: slog.LevelInfo, LogLevelDebug: slog.LevelDebug,
+	}[l]
+}
+
+// LogFormat is the shape of a log line.
+type LogFormat string
+
+// LogFormatAuto is text on a terminal and JSON elsewhere.
+const (
+	LogFormatAuto LogFormat = "auto"
+	LogFormatText LogFormat = "text"
+	LogFormatJSON LogFormat = "json"
+)
+
+func (LogFormat) choices() (now, later []string) {
+	return texts(LogFormatAuto, LogFormatText, LogFormatJSON), nil
+}
+
+// OTLPProtocol is how OTLP is carried, named as in OTEL_EXPORTER_OTLP_PROTOCOL.
+type OTLPProtocol string
+
+// The two encodings that collectors accept everywhere.
+const (
+	OTLPProtocolGRPC OTLPProtocol = "grpc"
+	OTLPProtocolHTTP OTLPProtocol = "http/protobuf"
+)
+
+func (OTLPProtocol) choices() (now, later []string) {
+	return texts(OTLPProtocolGRPC, OTLPProtocolHTTP), []string{"http/json"}
+}
+
+// SpanPlacement is where the spans of an open connection belong.
+type SpanPlacement string
+
+// In the trace of the handshake, or as roots linked to it.
+const (
+	SpanPlacementSameTrace SpanPlacement = "same_trace"
+	SpanPlacementLinked    SpanPlacement = "linked"
+)
+
+func (SpanPlacement) choices() (now, later []string) {
+	return texts(SpanPlacementSameTrace, SpanPlacementLinked), nil
+}

@@ -1,0 +1,108 @@
+package config
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Log is the log on standard error.
+type Log struct {
+	// The least severity that is written.
+	Level LogLevel `yaml:"level" default:"info"`
+	// The shape of a line: `auto` is text on a terminal and JSON elsewhere.
+	Format LogFormat `yaml:"format" default:"auto"`
+}
+
+// Admin is the port for operators.
+type Admin struct {
+	// Where to listen. Beyond loopback a token is needed.
+	Address Address `yaml:"address" default:"127.0.0.1:9900"`
+	// What a request must carry as `Authorization: Bearer`, as `file:PATH` or from `${NAME}`. Without it no request needs one.
+	Token Secret `yaml:"token"`
+}
+
+// Drain is how open connections leave when the process is asked to stop.
+type Drain struct {
+	// When those still open are cut.
+	Timeout Duration `yaml:"timeout" default:"60s" range:"0s..24h"`
+	// The time over which Close frames are spread, so that clients do not all come back at once; at most `timeout`.
+	Spread Duration `yaml:"spread" default:"30s" range:"0s..24h"`
+	// The close code that clients get.
+	Code int `yaml:"code" default:"1012" range:"1000..4999"`
+	// The close reason that clients get.
+	Reason string `yaml:"reason" default:"restarting"`
+}
+
+func (c *Config) checkAdmin(src *source) {
+	token := c.Admin.Token
+	if token.literal {
+		src.add("admin.token", "", "a token does not belong in this file; write file:PATH or ${NAME}")
+	}
+	if token.IsZero() && !src.wrong["admin.token"] && !c.Admin.Address.loopback() {
+		src.add("admin.address", "", "%s can be reached from other machines; set admin.token, or listen on 127.0.0.1",
+			src.quote("admin.address", string(c.Admin.Address)))
+	}
+	for i, l := range c.Listeners {
+		if l.Address == c.Admin.Address && !l.Address.takesFreePort() {
+			src.add(key(item("listeners", i), "address"), "", "admin.address is the same")
+		}
+	}
+}
+
+// maxCloseReason is what a Close frame has room for: 125 bytes, less the code (RFC 6455 §5.5).
+const maxCloseReason = 123
+
+func (c *Config) checkDrain(src *source) {
+	d := &c.Drain
+	if !src.given("drain.spread") {
+		d.Spread = min(d.Spread, d.Timeout)
+	}
+	if d.Spread > d.Timeout {
+		src.add("drain.spread", "", "%v is more than timeout, %v", d.Spread, d.Timeout)
+	}
+	if !sendable(d.Code) {
+		src.add("drain.code", "", "got %d, want 1000 to 1003, 1007 to 1014 or 3000 to 4999", d.Code)
+	}
+	if len(d.Reason) > maxCloseReason || !utf8.ValidString(d.Reason) {
+		src.add("drain.reason", "", "want at most %d bytes", maxCloseReason)
+	}
+}
+
+// sendable reports whether a close code may go on the wire (RFC 6455 §7.4 and the IANA registry).
+func sendable(code int) bool {
+	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
+}
+
+// check finds what is wrong between values that are each right.
+func (c *Config) check(src *source) {
+	upstreams := checkNames(src, "upstreams", "upstream", c.Upstreams, func(u Upstream) string { return u.Name })
+	egress := checkNames(src, "egress", "egress", c.Egress, func(e Egress) string { return e.Name })
+	c.checkListeners(src)
+	c.checkRoutes(src, upstreams)
+	c.checkUpstreams(src, egress)
+	c.checkEgress(src)
+	c.checkTelemetry(src)
+	c.checkAdmin(src)
+	c.checkDrain(src)
+	c.checkSecrets(src)
+}
+
+// checkSecrets looks at the secrets that are there: those in files are once ReadFiles has read them.
+func (c *Config) checkSecrets(src *source) {
+	for i, egress := range c.Egress {
+		checkCredentials(src, key(item("egress", i), "credentials"), egress.Credentials)
+	}
+	if c.Telemetry.OTLP == nil {
+		return
+	}
+	for name, value := range c.Telemetry.OTLP.Headers {
+		if hasControl(value.Value()) {
+			src.add(key("telemetry.otlp.headers", name), "", "has control characters, which a header can't")
+		}
+	}
+}
+
+// hasControl reports whether text has characters that no header can carry.
+func hasControl(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}

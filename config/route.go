@@ -1,0 +1,130 @@
+package config
+
+import (
+	"strings"
+)
+
+// Route says which requests go to an upstream, and how their connections are treated.
+type Route struct {
+	// Its name in telemetry and in the admin API.
+	Name string `yaml:"name" required:"true"`
+	// Which requests: a pattern of Go's net/http.ServeMux without a method, as in `chat.example.com/chat/{room}`. The host is optional, the most specific pattern wins, and its path is `http.route` in telemetry.
+	Match string `yaml:"match" required:"true"`
+	// The name of the upstream that serves them.
+	Upstream string `yaml:"upstream" required:"true"`
+	// What becomes of a request that is no WebSocket upgrade: `proxy` passes it on, `reject` answers 426.
+	HTTP PlainHTTP `yaml:"http" default:"proxy"`
+	// Whether the upstream gets the client's `Host` header, or the target's.
+	PreserveHost bool `yaml:"preserve_host" default:"true"`
+	// What becomes of frames that break RFC 6455: `strict` ends the connection with 1002, `observe` counts them, `off` looks at no frame and sends none.
+	Framing Framing `yaml:"framing" default:"strict"`
+	// What the client gets when its upstream is lost without a Close frame: a Close with this code, or with `fin` the end of the stream alone.
+	OnUpstreamLost UpstreamLost `yaml:"on_upstream_lost" default:"1012"`
+	// Whether the 101 carries `Server-Timing` with the time of each phase, for the browser's developer tools.
+	ServerTiming bool `yaml:"server_timing" default:"false"`
+	// How many further targets are tried when one can't be reached. Nothing is tried again once the handshake may have reached an upstream.
+	Retries int `yaml:"retries" default:"2" range:"0..10"`
+	// Which web pages may connect, by the request's `Origin`: `same-origin`, an origin, an origin whose host begins with `*.` for every subdomain, or `*` alone for all. A request without the header passes.
+	Origins []Origin `yaml:"origins" default:"same-origin"`
+	// How long each step may take.
+	Timeouts Timeouts `yaml:"timeouts"`
+}
+
+// Timeouts are the deadlines of a connection. Only idle and max_lifetime can be off: every other wait ends.
+type Timeouts struct {
+	// The whole handshake with the upstream, all attempts together.
+	Handshake Duration `yaml:"handshake" default:"10s" range:"1ms..10m"`
+	// Name lookup and TCP connect, for each attempt.
+	Connect Duration `yaml:"connect" default:"3s" range:"1ms..10m"`
+	// The egress proxy's answer, for each attempt.
+	Proxy Duration `yaml:"proxy" default:"5s" range:"1ms..10m"`
+	// Each TLS handshake, for each attempt.
+	TLS Duration `yaml:"tls" default:"5s" range:"1ms..10m"`
+	// How long an open connection may carry no frame of its endpoints before it is closed with 1001.
+	Idle Duration `yaml:"idle" default:"off" range:"1ms..8760h" off:"true"`
+	// From the first Close frame to the end of both sockets.
+	Close Duration `yaml:"close" default:"5s" range:"1ms..10m"`
+	// How long a peer may take nothing of what is sent to it.
+	Write Duration `yaml:"write" default:"30s" range:"1ms..24h"`
+	// How long an upstream may go on sending after its client ended its side.
+	HalfClose Duration `yaml:"half_close" default:"30s" range:"1ms..24h"`
+	// How long a connection may be open at all.
+	MaxLifetime Duration `yaml:"max_lifetime" default:"off" range:"1ms..8760h" off:"true"`
+}
+
+func (c *Config) checkRoutes(src *source, upstreams nameList) {
+	checkNames(src, "routes", "route", c.Routes, func(r Route) string { return r.Name })
+	c.checkMatches(src)
+	for i, r := range c.Routes {
+		at := item("routes", i)
+		upstreams.checkReference(src, key(at, "upstream"), r.Upstream)
+		checkOrigins(src, key(at, "origins"), r.Origins)
+		if lost := key(at, "on_upstream_lost"); r.Framing == FramingOff && src.given(lost) && r.OnUpstreamLost != UpstreamLostFIN {
+			src.add(lost, string(UpstreamLostFIN), "with framing: off no Close frame is sent")
+		}
+	}
+}
+
+// checkOrigins refuses entries that have no effect beside "*".
+func checkOrigins(src *source, path string, origins []Origin) {
+	if len(origins) < 2 {
+		return
+	}
+	for i, origin := range origins {
+		if origin == OriginAny {
+			src.add(item(path, i), "", `"*" lets every origin in; write it alone, or remove it`)
+		}
+	}
+}
+
+// Origin is an entry of a route's origins: a serialized origin (RFC 6454 §6.2), maybe with "*." before its host, or one of the constants.
+type Origin string
+
+// OriginSame is the origin that the request went to; OriginAny is every one.
+const (
+	OriginSame Origin = "same-origin"
+	OriginAny  Origin = "*"
+)
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (o *Origin) UnmarshalText(text []byte) error {
+	const want = `same-origin, "*", or an origin such as https://app.example.com or https://*.example.com`
+	whole := string(text)
+	if *o = Origin(whole); *o == OriginSame || *o == OriginAny {
+		return nil
+	}
+	if lower := strings.ToLower(whole); lower != whole {
+		return &wanted{what: "lower case, as browsers send it", suggestion: lower}
+	}
+	scheme, host, ok := strings.Cut(whole, "://")
+	if !ok {
+		return &wanted{what: want, suggestion: originOf(whole)}
+	}
+	if bare, slash := strings.CutSuffix(host, "/"); slash && validOriginHost(bare) {
+		return &wanted{what: "an origin, which ends with its host or port", suggestion: scheme + "://" + bare}
+	}
+	if !validScheme(scheme) || !validOriginHost(host) {
+		return &wanted{what: want}
+	}
+	return nil
+}
+
+// originOf is the origin that was meant by a host alone.
+func originOf(text string) string {
+	if strings.Contains(text, ".") && validOriginHost(text) {
+		return "https://" + text
+	}
+	return closest(text, []string{string(OriginSame)})
+}
+
+func validOriginHost(host string) bool {
+	_, ok := withPort(strings.TrimPrefix(host, "*."), "443")
+	return ok
+}
+
+// validScheme is RFC 3986's, in lower case: other programs than web pages have their own.
+func validScheme(scheme string) bool {
+	return scheme != "" && 'a' <= scheme[0] && scheme[0] <= 'z' && !strings.ContainsFunc(scheme, func(r rune) bool {
+		return !strings.ContainsRune("+-.", r) && !alphanumeric(r)
+	})
+}

@@ -1,0 +1,124 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// Telemetry is what is exported to OpenTelemetry.
+type Telemetry struct {
+	// The `service.name` of everything exported.
+	ServiceName string `yaml:"service_name" default:"wsproxy" required:"true"`
+	// Further resource attributes, as `deployment.environment.name: production`.
+	Resource map[string]string `yaml:"resource"`
+	// Where to export to. Without this block and the `OTEL_*` variables nothing goes to the network.
+	OTLP *OTLP `yaml:"otlp"`
+	// Spans.
+	Traces Traces `yaml:"traces"`
+	// Metrics over OTLP. `/metrics` on the admin port is always there.
+	Metrics Metrics `yaml:"metrics"`
+	// Whether log records go over OTLP, too.
+	Logs bool `yaml:"logs" default:"true"`
+}
+
+// OTLP is where telemetry goes.
+type OTLP struct {
+	// The collector's URL. `https://` is TLS, `http://` is not. With `http/protobuf` it may have a path, to which `/v1/traces` and so on are added.
+	Endpoint Endpoint `yaml:"endpoint" required:"true"`
+	// How OTLP is carried.
+	Protocol OTLPProtocol `yaml:"protocol" default:"grpc"`
+	// Headers of every export request. Values may be `file:PATH` or have a `${NAME}`, and are never shown.
+	Headers map[string]Secret `yaml:"headers"`
+	// TLS towards an `https://` endpoint.
+	TLS *ClientTLS `yaml:"tls"`
+}
+
+// Traces is how connections become spans.
+type Traces struct {
+	// The share of connections that are traced, where their parent has not decided.
+	Ratio float64 `yaml:"ratio" default:"1.0" range:"0..1"`
+	// Where the spans of an open connection belong: into the trace of its handshake, or into traces of their own that link to it, for backends that limit a trace's age.
+	Connection SpanPlacement `yaml:"connection" default:"same_trace"`
+	// How an open connection's time is cut into spans, so that it is seen before it ends. `off` makes one span of it, when it ends.
+	Segments Segments `yaml:"segments"`
+}
+
+// Segments is how an open connection's time is cut into spans.
+type Segments struct {
+	// How long the first span is. Each that follows is twice as long.
+	First Duration `yaml:"first" default:"30s" range:"100ms..24h"`
+	// How long a span becomes at most.
+	Longest Duration `yaml:"longest" default:"1h" range:"100ms..24h"`
+	// Off is `segments: off`: First and Longest are 0.
+	Off bool
+}
+
+func (s *Segments) turnOff() { *s = Segments{Off: true} }
+
+// Metrics is how metrics are exported.
+type Metrics struct {
+	// How often metrics are sent.
+	Interval Duration `yaml:"interval" default:"15s" range:"100ms..1h"`
+}
+
+// Endpoint is the URL of an OTLP receiver.
+type Endpoint string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (e *Endpoint) UnmarshalText(text []byte) error {
+	whole := string(text)
+	u, err := url.Parse(whole)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https":
+		return &wanted{what: "a URL with http:// or https://", suggestion: schemes{{"http", "4317"}}.complete(whole)}
+	case u.User != nil:
+		return &wanted{what: "a URL without user and password; use headers"}
+	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		return &wanted{what: "a URL without query and fragment"}
+	}
+	if _, ok := withPort(u.Host, "4317"); !ok {
+		return &wanted{what: "a URL such as http://collector:4317"}
+	}
+	*e = Endpoint(whole)
+	return nil
+}
+
+func (c *Config) checkTelemetry(src *source) {
+	t := c.Telemetry
+	for name := range t.Resource {
+		if name == "service.name" {
+			src.add(key("telemetry.resource", name), "telemetry.service_name", "service.name has a key of its own")
+		}
+	}
+	if s := t.Traces.Segments; s.First > s.Longest {
+		src.add("telemetry.traces.segments.first", "", "%v is more than longest, %v", s.First, s.Longest)
+	}
+	if t.OTLP != nil {
+		t.OTLP.check(src, "telemetry.otlp")
+	}
+}
+
+func (o *OTLP) check(src *source, at string) {
+	for name := range o.Headers {
+		if !validHeader(name) {
+			src.add(key(key(at, "headers"), name), "", "is not the name of a header")
+		}
+	}
+	if o.TLS != nil {
+		o.TLS.check(src, key(at, "tls"))
+	}
+	if o.TLS != nil && strings.HasPrefix(string(o.Endpoint), "http:") {
+		src.add(key(at, "tls"), "", "the endpoint uses no TLS; write https://, or remove the block")
+	}
+	if u, err := url.Parse(string(o.Endpoint)); err == nil && o.Protocol == OTLPProtocolGRPC && strings.Trim(u.Path, "/") != "" {
+		src.add(key(at, "endpoint"), fmt.Sprintf("%s://%s", u.Scheme, u.Host), "with protocol: grpc the endpoint has no path")
+	}
+}
+
+// validHeader reports whether a header can have the name: a token of RFC 9110 §5.6.2.
+func validHeader(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return !strings.ContainsRune("!#$%&'*+-.^_`|~", r) && !alphanumeric(r)
+	})
+}
