@@ -1,0 +1,57 @@
+# One command sets up and runs everything that must hold: make test. `make unit` is the quick part.
+
+GO      ?= go
+CACHE   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wsproxy
+RELEASE ?=
+LDFLAGS := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
+FUZZ    ?= 15s
+
+.PHONY: build test check unit fuzz e2e servers generate clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o wsproxy ./cmd/wsproxy
+
+test: check unit fuzz e2e
+	@echo "make test: all parts passed"
+
+# Formatting, vet, modernisations and static analysis; tools are pinned in tools/go.mod.
+check:
+	@echo "== check"
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	@diff=$$($(GO) fix -diff ./... 2>&1); test -z "$$diff" || { echo "go fix:"; echo "$$diff"; exit 1; }
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+# Unit and integration tests, on loopback and in memory.
+unit:
+	@echo "== unit"
+	$(GO) test -race ./...
+
+# Every fuzz target for a while, from its saved seeds.
+fuzz:
+	@echo "== fuzz, $(FUZZ) each"
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz || true); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ) -fuzzminimizetime 20x $$pkg; \
+		done; \
+	done
+
+# The real peers that the end-to-end tests need, built or installed once and cached.
+servers:
+	@echo "== servers"
+	@mkdir -p $(CACHE)
+	e2e/servers/get --print >$(CACHE)/servers.env
+
+# The built binary against the real collector, Jaeger and Prometheus, egress proxies and clients.
+e2e: servers
+	@echo "== e2e"
+	WSPROXY_SERVERS=$(CACHE)/servers.env $(GO) test -count=1 -timeout 20m -v -tags e2e ./e2e/...
+
+# Rewrites what is made from the code: constants, reference pages, golden texts.
+generate:
+	$(GO) generate ./...
+	$(GO) test ./config ./telemetry ./lifecycle -update
+
+clean:
+	rm -f wsproxy
