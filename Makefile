@@ -41,7 +41,7 @@ fuzz:
 servers:
 	@echo "== servers"
 	@mkdir -p $(CACHE)
-	e2e/servers/get --print >$(CACHE)/servers.env
+	e2e/servers/get >$(CACHE)/servers.env
 
 # The built binary against the real collector, Jaeger and Prometheus, egress proxies and clients.
 e2e: servers

@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -14,7 +13,7 @@ var messageSizeBounds = [...]uint64{0, 64, 256, 1 << 10, 4 << 10, 16 << 10, 64 <
 const MessageSizeBuckets = len(messageSizeBounds) + 1
 
 // MessageSizeBounds returns the inclusive upper bounds of all buckets but the last, in bytes.
-func MessageSizeBounds() []uint64 { return slices.Clone(messageSizeBounds[:]) }
+func MessageSizeBounds() [MessageSizeBuckets - 1]uint64 { return messageSizeBounds }
 
 // ViolationKinds is how many kinds of framing violation a Flow can count.
 const ViolationKinds = 16

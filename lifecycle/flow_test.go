@@ -90,12 +90,7 @@ func TestLast(t *testing.T) {
 }
 
 func TestMessageSizeBounds(t *testing.T) {
-	bounds := MessageSizeBounds()
-	if len(bounds)+1 != MessageSizeBuckets || !slices.IsSorted(bounds) {
-		t.Errorf("got %v for %d buckets", bounds, MessageSizeBuckets)
-	}
-	bounds[0] = 1
-	if MessageSizeBounds()[0] != 0 {
-		t.Error("MessageSizeBounds gives its table away")
+	if bounds := MessageSizeBounds(); !slices.IsSorted(bounds[:]) {
+		t.Errorf("got %v, want them in order", bounds)
 	}
 }

@@ -11,11 +11,15 @@ func (c *Connection) Closed(cl Close) {
 // Failed takes a connection that did not upgrade out of the registry. status is what the client was
 // answered, 0 if nothing could be.
 func (c *Connection) Failed(f *Failure, status int) {
-	o := Outcome{Kind: OutcomeFailed, Failure: f, Status: status}
+	c.finish(Outcome{Kind: f.Kind(), Failure: f, Status: status})
+}
+
+// Kind sorts a failure that ends a connection: refused by us before dialling, or failed.
+func (f *Failure) Kind() OutcomeKind {
 	if (f.Phase == PhaseRequest || f.Phase == PhaseRoute) && f.Reason != ReasonClientGone && f.Reason != ReasonInternal {
-		o.Kind = OutcomeRejected
+		return OutcomeRejected
 	}
-	c.finish(o)
+	return OutcomeFailed
 }
 
 // Unused takes out a connection whose client left without a byte.

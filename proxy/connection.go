@@ -103,7 +103,7 @@ func (u *upgrade) describe(f *lifecycle.Facts) {
 	f.Protocol = strings.TrimPrefix(u.r.Proto, "HTTP/")
 	f.UserAgent = u.r.UserAgent()
 	f.Client = u.origin.client
-	f.Trusted = u.in.listener.TrustTrace
+	f.Trusted = u.origin.trustTrace
 	if r := u.route; r != nil {
 		f.Route, f.Pattern, f.Upstream, f.Framing = r.Name, r.pattern, r.Upstream.Name, r.Framing.String()
 	}
@@ -151,7 +151,7 @@ func (u *upgrade) dial(ctx context.Context) error {
 // by the upstream, passed on to the client.
 func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pair, error) {
 	ctx, step := u.record.Begin(ctx, &lifecycle.Step{
-		Phase: lifecycle.PhaseUpgrade, Host: u.target.Name, Peer: u.upstream.RemoteAddr().String(), EgressName: u.target.Egress,
+		Phase: lifecycle.PhaseUpgrade, Host: u.target.Address, Peer: u.upstream.RemoteAddr().String(), EgressName: u.target.Egress,
 	})
 	host := u.r.Host
 	if u.route.OwnHost {

@@ -15,10 +15,12 @@ type origin struct {
 	client  string // address of the client, without port where a header told it
 	scheme  string
 	host    string
+
+	trustTrace bool // the incoming trace context may be the parent
 }
 
 func (l *listener) origin(r *http.Request) origin {
-	o := origin{client: r.RemoteAddr, scheme: "http", host: r.Host}
+	o := origin{client: r.RemoteAddr, scheme: "http", host: r.Host, trustTrace: l.TrustTrace}
 	if l.TLS != nil {
 		o.scheme = "https"
 	}

@@ -22,20 +22,27 @@ func (s *Server) servePlain(w http.ResponseWriter, r *http.Request, in *inbound)
 		return
 	}
 	ctx := context.WithValue(r.Context(), originKey{}, in.listener.origin(r))
+	if s.Propagator != nil {
+		ctx = s.Propagator.Extract(ctx, r.Header)
+	}
 	route.plain.ServeHTTP(w, r.WithContext(ctx))
 }
 
 type originKey struct{}
 
+func originOf(r *http.Request) origin { return r.Context().Value(originKey{}).(origin) }
+
+func trustedTrace(r *http.Request) bool { return originOf(r).trustTrace }
+
 // newPlain makes the handler of a route's plain requests; idle closes the connections that it keeps.
 func newPlain(s *Server, r *Route) (h http.Handler, idle func()) {
 	h, idle = http.HandlerFunc(upgradeRequired), func() {}
 	if !r.RejectHTTP {
-		p := &plain{route: r, log: s.log(), transports: make(map[string]*http.Transport)}
+		p := &plain{route: r, propagator: s.Propagator, log: s.log(), transports: make(map[string]*http.Transport)}
 		h, idle = p, p.closeIdle
 	}
 	if s.HTTP != nil {
-		h = s.HTTP(r, h)
+		h = s.HTTP(r, trustedTrace, h)
 	}
 	return h, idle
 }
@@ -50,8 +57,9 @@ func upgradeRequired(w http.ResponseWriter, _ *http.Request) {
 
 // plain passes requests on over the dialler that the route's WebSockets use.
 type plain struct {
-	route *Route
-	log   *slog.Logger
+	route      *Route
+	propagator lifecycle.Propagator
+	log        *slog.Logger
 
 	mu         sync.Mutex
 	transports map[string]*http.Transport // by target; the configuration bounds how many
@@ -64,7 +72,7 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	o := r.Context().Value(originKey{}).(origin)
+	o := originOf(r)
 	rp := &httputil.ReverseProxy{
 		Transport: p.transport(target),
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -77,6 +85,9 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				pr.Out.Header[name] = pr.In.Header[name] // Rewrite has taken them out
 			}
 			o.forward(pr.Out.Header, pr.In)
+			if p.propagator != nil {
+				p.propagator.Inject(pr.Out.Context(), pr.Out.Header)
+			}
 		},
 		ErrorHandler: p.failed,
 		ErrorLog:     slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),

@@ -47,9 +47,10 @@ type Upstream struct {
 
 // Target is one place to dial.
 type Target struct {
-	Name   string // as configured
-	Host   string // for the Host header of a route with OwnHost
-	Egress string // name of the egress proxy, empty when direct
+	Name    string // as configured
+	Address string // host:port, or a socket's path
+	Host    string // for the Host header of a route with OwnHost
+	Egress  string // name of the egress proxy, empty when direct
 
 	// Dial opens a connection ready for HTTP, TLS done. It reports its phases to the connection in ctx.
 	Dial func(ctx context.Context) (net.Conn, error)
@@ -68,6 +69,9 @@ func (r *Route) compile(s *Server) error {
 	r.plain, r.idle = newPlain(s, r)
 	return nil
 }
+
+// Pattern is the path part of Match.
+func (r *Route) Pattern() string { return r.pattern }
 
 // register puts the route into the mux, which panics over a bad or conflicting pattern.
 func (r *Route) register(mux *http.ServeMux) (err error) {

@@ -26,9 +26,9 @@ type Server struct {
 	// Propagator carries the trace context. Nil: headers pass as they are.
 	Propagator lifecycle.Propagator
 
-	// HTTP wraps what handles requests that are not upgrades, to observe it; route is the route's name.
-	// Nil: nothing.
-	HTTP func(route *Route, next http.Handler) http.Handler
+	// HTTP wraps what handles a route's requests that are not upgrades, to observe it. trusted says
+	// whether a request's trace context may be the parent. Nil: nothing.
+	HTTP func(route *Route, trusted func(*http.Request) bool, next http.Handler) http.Handler
 
 	// Log gets what no connection's record tells. Nil: slog.Default.
 	Log *slog.Logger

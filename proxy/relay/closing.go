@@ -16,48 +16,80 @@ import (
 func (s *session) ended(d lifecycle.Direction, truncated bool) {
 	f := &s.flows[d]
 	leg := d.From()
-	if err := s.leg(leg).broken; err != nil {
-		s.failed(leg, err)
+	if s.leg(leg).cut {
+		return // our own doing
+	}
+	// Writing had failed. With EPIPE a FIN had come first, and the reset only answered what we wrote.
+	broken := s.leg(leg).broken
+	if broken != nil && (s.closing || !errors.Is(broken, syscall.EPIPE)) {
+		s.failed(leg, broken)
 		return
 	}
 	f.reading = readDone
-	inside := s.framed(f) && !f.scanner.AtBoundary()
+	s.changes++
 	if s.closing {
-		if inside && f.inject == nil && !f.closed {
-			s.truncate(f)
-		}
-		f.finWanted = s.writable(d.To())
+		s.follow(f)
 		return
 	}
+	toClient := leg == lifecycle.LegUpstream && s.framed(f)
 	patience := s.policy.HalfClose
-	if leg == lifecycle.LegUpstream && s.framed(f) {
+	if toClient || broken != nil {
 		patience = s.policy.Close
 	}
+	inside := s.inside(f)
 	s.begin(lifecycle.Close{
 		Cause: by(leg, lifecycle.CauseClientGone, lifecycle.CauseUpstreamGone), Initiator: initiator(leg), Code: lifecycle.NoCode,
 		TLSTruncated: truncated, FrameTruncated: inside || f.held > 0,
 	}, patience)
+	if broken != nil {
+		s.cut(leg)
+	}
 	switch {
 	case inside:
 		s.cut(d.To())
-		s.to(leg).finWanted = true
-	case leg == lifecycle.LegUpstream && s.framed(f):
+		s.farewell(leg)
+	case toClient:
 		s.lost(leg, "upstream gone")
-		s.to(leg).finWanted = true
+		s.farewell(leg)
 	default:
-		f.finWanted = true
+		f.fin()
+	}
+}
+
+// follow passes on the end of what f reads, where a closing is under way.
+func (s *session) follow(f *flow) {
+	switch {
+	case !s.writable(f.dir.To()):
+	case s.inside(f):
+		s.truncate(f)
+	default:
+		f.fin()
+	}
+}
+
+// farewell shuts the writing side of a leg that has ended its own.
+func (s *session) farewell(l lifecycle.Leg) {
+	if s.writable(l) {
+		s.to(l).fin()
 	}
 }
 
 func (s *session) writable(l lifecycle.Leg) bool { return !s.leg(l).cut && s.leg(l).broken == nil }
 
-// notWritten reports a write to leg l that failed. What the leg sent before it broke, perhaps a Close
-// frame that tells why, is still to be read: only then is the leg given up.
+// notWritten reports a write to leg l that failed, or an error found on it while nothing could be read
+// from it. What it sent before it broke, perhaps a Close frame that tells why, is still to be read:
+// only then is it given up.
 func (s *session) notWritten(l lifecycle.Leg, err error) {
-	if s.leg(l).cut {
+	state := s.leg(l)
+	if state.cut {
+		if s.over && s.framed(s.to(l)) { // we cut it, and a write was under way
+			s.end.FrameTruncated = true
+		}
 		return
 	}
-	s.leg(l).broken = err
+	if state.broken == nil || errors.Is(state.broken, syscall.EPIPE) { // which says the least
+		state.broken = err
+	}
 	s.to(l).mute()
 	s.changes++
 	switch {
@@ -75,15 +107,16 @@ func (s *session) failed(l lifecycle.Leg, err error) {
 	}
 	if s.closing {
 		s.cut(l)
-		s.orphan(l)
+		s.follow(s.from(l))
+		s.hurry()
 		return
 	}
 	c := lifecycle.Close{Initiator: initiator(l), Code: lifecycle.NoCode}
-	c.FrameTruncated = s.framed(s.from(l)) && (!s.from(l).scanner.AtBoundary() || s.from(l).held > 0)
+	c.FrameTruncated = s.framed(s.from(l)) && (s.from(l).partial || s.from(l).held > 0)
 	switch {
 	case errors.Is(err, errSlow):
 		c.Cause, c.Leg, c.Initiator = lifecycle.CauseSlowPeer, l, lifecycle.InitiatorProxy
-	case errors.Is(err, syscall.ETIMEDOUT):
+	case gaveUp(err):
 		c.Cause = by(l, lifecycle.CauseClientTimeout, lifecycle.CauseUpstreamTimeout)
 	case isTLS(err):
 		c.Cause, c.Leg = lifecycle.CauseTLSError, l
@@ -103,15 +136,11 @@ func (s *session) failed(l lifecycle.Leg, err error) {
 	}
 }
 
-// orphan ends the leg across from l, which is gone, where a closing was under way already.
-func (s *session) orphan(l lifecycle.Leg) {
-	f := s.from(l)
-	if !s.writable(f.dir.To()) {
-		return
-	}
-	f.finWanted = true
-	if s.framed(f) && !f.scanner.AtBoundary() {
-		s.truncate(f)
+// hurry gives what is left of a patient closing no longer than a Close handshake.
+func (s *session) hurry() {
+	if at := time.Now().Add(s.policy.Close); at.Before(s.deadline) {
+		s.deadline = at
+		s.changes++
 	}
 }
 
@@ -121,16 +150,14 @@ func (s *session) lost(l lifecycle.Leg, reason string) {
 	f := s.to(other)
 	f.reading = readDone
 	s.from(other).drop()
-	code := s.innocent(other)
-	if s.framed(f) && !f.scanner.AtBoundary() {
+	switch {
+	case s.inside(f):
 		s.truncate(f)
-		return
+	case other == lifecycle.LegClient && s.policy.FIN:
+		f.fin()
+	default:
+		s.tell(other, s.innocent(other), reason)
 	}
-	if other == lifecycle.LegClient && s.policy.FIN {
-		f.finWanted = true
-		return
-	}
-	s.tell(other, code, reason)
 }
 
 // innocent is the close code for a leg whose other side is at fault.
@@ -141,12 +168,11 @@ func (s *session) innocent(l lifecycle.Leg) frame.CloseCode {
 	return s.policy.OnUpstreamLost
 }
 
-// tell sends a Close frame of ours, which may be the first of the connection.
+// tell sends a Close frame of ours. Its code is the connection's if it is the first.
 func (s *session) tell(l lifecycle.Leg, code frame.CloseCode, reason string) {
 	s.sendClose(l, code, reason)
-	if s.end.Code == lifecycle.NoCode && s.to(l).inject != nil {
-		s.end.Code = int(code)
-		s.conn.SetClose(s.end)
+	if s.told == lifecycle.LegNone && s.to(l).inject != nil {
+		s.told = l
 	}
 }
 
@@ -157,8 +183,7 @@ func (s *session) violated(d lifecycle.Direction, v frame.Violation) {
 	}, s.policy.Close)
 	s.tell(d.From(), frame.CloseProtocolError, v.String())
 	if d.To() == lifecycle.LegClient && s.policy.FIN {
-		s.flows[d].drop()
-		s.flows[d].finWanted = true
+		s.flows[d].fin()
 		return
 	}
 	s.tell(d.To(), s.innocent(d.To()), "peer broke the protocol")
@@ -206,15 +231,36 @@ func clientWords(r lifecycle.StopRequest) (frame.CloseCode, string) {
 	return code, reason
 }
 
+// fault ends the connection because of a fault of ours in direction d, which is not to be relayed any
+// further. dirty says that the leg it writes to may have the beginning of a frame and not its end.
+func (s *session) fault(d lifecycle.Direction, dirty bool) {
+	if !s.closing {
+		s.begin(internalFault, s.policy.Close)
+	}
+	f := &s.flows[d]
+	f.reading = readDone
+	if dirty && s.writable(d.To()) {
+		s.truncate(f)
+	}
+	code, reason := clientWords(lifecycle.StopRequest{Cause: lifecycle.CauseInternal})
+	s.tell(lifecycle.LegClient, code, reason)
+	s.tell(lifecycle.LegUpstream, frame.CloseGoingAway, reason)
+}
+
+var internalFault = lifecycle.Close{Cause: lifecycle.CauseInternal, Initiator: lifecycle.InitiatorProxy, Code: lifecycle.NoCode}
+
 // timer is when tick wants to be called, zero for never. stalled says that a write waits for its peer:
 // then nothing can be said about idleness.
 func (s *session) timer(now time.Time, stalled bool) time.Time {
-	if !s.deadline.IsZero() {
+	switch {
+	case s.over:
+		return time.Time{}
+	case !s.deadline.IsZero():
 		return s.deadline
 	}
 	at := s.lifetime
 	if s.policy.Idle > 0 {
-		idle := s.lastActivity().Add(s.policy.Idle)
+		idle := s.active.Add(s.policy.Idle)
 		if stalled {
 			idle = now.Add(s.policy.Idle)
 		}
@@ -237,7 +283,7 @@ func (s *session) tick(now time.Time, stalled bool) {
 		s.giveUpBroken()
 	case due(s.lifetime):
 		s.stop(lifecycle.StopRequest{Cause: lifecycle.CauseMaxLifetime})
-	case s.policy.Idle > 0 && !stalled && due(s.lastActivity().Add(s.policy.Idle)):
+	case s.policy.Idle > 0 && !stalled && due(s.active.Add(s.policy.Idle)):
 		s.stop(lifecycle.StopRequest{Cause: lifecycle.CauseIdleTimeout})
 	}
 }
@@ -251,20 +297,10 @@ func (s *session) giveUpBroken() {
 	}
 }
 
-func (s *session) lastActivity() time.Time {
-	at := s.step.Begun
-	for d := range s.flows {
-		if last := s.conn.Flow(lifecycle.Direction(d)).Last(); last.After(at) {
-			at = last
-		}
-	}
-	return at
-}
-
 // expire ends the closing, however far it came.
 func (s *session) expire() {
 	for d := range s.flows {
-		if f := &s.flows[d]; f.inject != nil && !f.scanner.AtBoundary() {
+		if f := &s.flows[d]; s.inside(f) && !f.finWanted && s.writable(f.dir.To()) {
 			s.end.FrameTruncated = true
 		}
 	}
@@ -285,6 +321,12 @@ func initiator(l lifecycle.Leg) lifecycle.Initiator {
 		return lifecycle.InitiatorClient
 	}
 	return lifecycle.InitiatorUpstream
+}
+
+// gaveUp reports that the system's TCP gave up on the peer; with the last ICMP message that it had got,
+// if there was one.
+func gaveUp(err error) bool {
+	return errors.Is(err, syscall.ETIMEDOUT) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
 }
 
 // isTLS reports an error of the TLS layer itself rather than of the socket below it.

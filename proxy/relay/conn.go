@@ -25,11 +25,20 @@ type Conn struct {
 	noWait  bool // Read returns errWouldBlock instead of waiting
 	timeout time.Duration
 	stall   *atomic.Int64
+	onStall func()      // called when a write begins to wait; may be nil
 	waiting atomic.Bool // a write waits for the peer,
 	since   time.Time   // from then on
 	eof     atomic.Bool // a FIN was read
 
 	in, out transfer
+
+	loop loopSocket // reads and writes in place of all the above, once an event loop has the descriptor
+}
+
+// loopSocket is what an event loop puts below TLS. Neither of its methods waits.
+type loopSocket interface {
+	recv(b []byte) (int, error)
+	transmit(b []byte) (int, error)
 }
 
 // transfer is what a system call works on, kept here so that nothing is allocated for it.
@@ -69,6 +78,9 @@ func (c *Conn) relay(timeout time.Duration, stall *atomic.Int64) {
 
 // Read reads like net.Conn's Read; where noWait is set it does not wait.
 func (c *Conn) Read(b []byte) (int, error) {
+	if c.loop != nil {
+		return c.loop.recv(b)
+	}
 	var n int
 	var err error
 	if c.noWait {
@@ -90,6 +102,9 @@ func (c *Conn) Used() bool { return c.used.Load() }
 
 // Write writes all of b. In a relay it fails with errSlow when the peer takes nothing for the timeout.
 func (c *Conn) Write(b []byte) (int, error) {
+	if c.loop != nil {
+		return c.loop.transmit(b)
+	}
 	if !c.relayed {
 		return c.Conn.Write(b)
 	}
@@ -130,6 +145,14 @@ func (c *Conn) stalled(since time.Time) {
 	c.stall.Add(int64(time.Since(since)))
 	if c.timeout > 0 {
 		c.Conn.SetWriteDeadline(time.Time{})
+	}
+}
+
+// startStall notes that a write begins to wait.
+func (c *Conn) startStall() {
+	c.since = time.Now()
+	if c.onStall != nil {
+		c.onStall()
 	}
 }
 

@@ -13,6 +13,8 @@ func rawConn(net.Conn) syscall.RawConn { return nil }
 
 func (c *Conn) readNow(b []byte) (int, error) { return c.Conn.Read(b) }
 
+func (c *Conn) failure() error { return nil }
+
 func (c *Conn) waitWith(func(uintptr) bool) error { return nil }
 
 func (c *Conn) writeRaw(b []byte) (int, error) { return c.writeSlowly(b) }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"syscall"
-	"time"
 )
 
 func rawConn(c net.Conn) syscall.RawConn {
@@ -63,6 +62,20 @@ func sysPeek(fd uintptr) bool {
 	return err != syscall.EAGAIN
 }
 
+// failure is an error that the socket has met and not told yet, nil if there is none. It is not told
+// again.
+func (c *Conn) failure() (err error) {
+	if c.raw == nil {
+		return nil
+	}
+	c.raw.Control(func(fd uintptr) {
+		if code, failed := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR); failed == nil && code != 0 {
+			err = os.NewSyscallError("getsockopt", syscall.Errno(code))
+		}
+	})
+	return err
+}
+
 // waitWith calls try, once and then whenever the socket becomes readable, until it returns true. try is
 // called under the poller's protection: readiness that comes after a try that failed is not missed.
 func (c *Conn) waitWith(try func(fd uintptr) bool) error { return c.raw.Read(try) }
@@ -92,7 +105,7 @@ func (c *Conn) writeOnce(fd uintptr) bool {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
 			if first := !c.waiting.Load(); first {
-				c.since = time.Now()
+				c.startStall()
 			} else if !progress {
 				return false
 			}

@@ -14,18 +14,26 @@ import (
 // bufferSize is what one read may bring. Smaller ones cost a third more per byte.
 const bufferSize = 64 << 10
 
-// buffers are taken when there is something to read and given back when it is written, so idle
-// connections hold none. Each has room in front for what the last read left undecided.
-var buffers = sync.Pool{New: func() any { return new([frame.MaxHeld + bufferSize]byte) }}
-
+// buffer has room in front for what the last read left undecided.
 type buffer = [frame.MaxHeld + bufferSize]byte
+
+// pool holds buffers. They are taken when there is something to read and given back when it is written,
+// so idle connections have none.
+type pool interface {
+	Get() any
+	Put(any)
+}
+
+func newBuffers() pool { return &sync.Pool{New: func() any { return new(buffer) }} }
 
 // leg reads and writes one socket for the goroutine engine.
 type leg struct {
-	conn net.Conn // as it was handed over: a Conn, or TLS above one
-	sock *Conn
-	tls  *tls.Conn // nil if plain
+	conn    net.Conn // as it was handed over: a Conn, or TLS above one
+	sock    *Conn
+	tls     []*tls.Conn // none if plain; the outermost first
+	buffers pool
 
+	early  []byte // came with the handshake, to be read first
 	held   []byte // of the direction that reads this leg
 	buf    *buffer
 	n      int // bytes in buf, the held ones included
@@ -34,27 +42,37 @@ type leg struct {
 	peeked bool
 }
 
-func newLeg(c net.Conn, write time.Duration, stall *atomic.Int64) *leg {
-	l := &leg{conn: c}
-	switch c := c.(type) {
-	case *Conn:
-		l.sock = c
-	case *tls.Conn:
-		if sock, ok := c.NetConn().(*Conn); ok {
-			l.sock, l.tls = sock, c
-		}
-	}
-	if l.sock == nil { // TLS inside TLS, or a connection that was never wrapped
-		l.sock = NewConn(c)
+func newLeg(c net.Conn, write time.Duration, stall *atomic.Int64, buffers pool) *leg {
+	l := &leg{conn: c, buffers: buffers}
+	l.sock, l.tls = layers(c)
+	if l.sock == nil { // a connection that was never wrapped, or not by us alone
+		l.sock, l.tls = NewConn(c), nil
 		l.sock.raw = nil
 		l.conn = l.sock
 	}
 	l.sock.relay(write, stall)
 	l.try = l.tryPlain
-	if l.tls != nil {
+	if len(l.tls) > 0 {
 		l.try = l.tryPeek
 	}
 	return l
+}
+
+// layers finds the socket under c, nil if it is not one of ours, and the TLS between. Through an egress
+// that is reached over TLS there are two.
+func layers(c net.Conn) (*Conn, []*tls.Conn) {
+	var above []*tls.Conn
+	for {
+		switch at := c.(type) {
+		case *Conn:
+			return at, above
+		case *tls.Conn:
+			above = append(above, at)
+			c = at.NetConn()
+		default:
+			return nil, nil
+		}
+	}
 }
 
 // read waits until there is something, and returns it behind what hold kept. The slice is valid until
@@ -63,10 +81,15 @@ func (l *leg) read() ([]byte, error) {
 	l.n, l.err = 0, nil
 	var err error
 	switch {
+	case len(l.early) > 0:
+		l.take()
+		n := copy(l.buf[l.n:], l.early)
+		l.n += n
+		l.early = l.early[n:]
 	case l.sock.raw == nil:
 		l.take()
 		l.fill(l.conn)
-	case l.tls == nil:
+	case len(l.tls) == 0:
 		err = l.sock.waitWith(l.try)
 	default:
 		err = l.readTLS()
@@ -83,7 +106,7 @@ func (l *leg) read() ([]byte, error) {
 // take gets a buffer and puts the held bytes in front.
 func (l *leg) take() {
 	if l.buf == nil {
-		l.buf = buffers.Get().(*buffer)
+		l.buf = l.buffers.Get().(*buffer)
 		l.n = copy(l.buf[:], l.held)
 	}
 }
@@ -93,9 +116,18 @@ func (l *leg) release(held int) {
 	if l.buf == nil {
 		return
 	}
-	l.held = append(l.held[:0], l.buf[l.n-held:l.n]...)
-	buffers.Put(l.buf)
-	l.buf = nil
+	if held > 0 || len(l.held) > 0 {
+		l.held = append(l.held[:0], l.buf[l.n-held:l.n]...)
+	}
+	l.drop()
+}
+
+// drop gives the buffer back.
+func (l *leg) drop() {
+	if l.buf != nil {
+		l.buffers.Put(l.buf)
+		l.buf = nil
+	}
 }
 
 func (l *leg) fill(r io.Reader) {
@@ -118,12 +150,6 @@ func (l *leg) tryPlain(fd uintptr) bool {
 	return true
 }
 
-// drop gives back a buffer into which nothing was read.
-func (l *leg) drop() {
-	buffers.Put(l.buf)
-	l.buf = nil
-}
-
 // readTLS takes what whole records give, and only if there are none waits for the socket.
 func (l *leg) readTLS() error {
 	l.sock.noWait = true
@@ -132,7 +158,7 @@ func (l *leg) readTLS() error {
 		l.take()
 		empty := l.n
 		for l.n < len(l.buf) && l.err == nil {
-			l.fill(l.tls)
+			l.fill(l.conn)
 		}
 		if l.err == error(errWouldBlock) {
 			l.err = nil
@@ -160,7 +186,7 @@ func (l *leg) tryPeek(fd uintptr) bool {
 }
 
 // truncated says that a TLS leg ended without close_notify.
-func (l *leg) truncated() bool { return l.tls != nil && l.sock.eof.Load() }
+func (l *leg) truncated() bool { return len(l.tls) > 0 && l.sock.eof.Load() }
 
 // write writes all of b.
 func (l *leg) write(b []byte) error {
@@ -170,8 +196,8 @@ func (l *leg) write(b []byte) error {
 
 // closeWrite sends close_notify, if there is TLS, and FIN.
 func (l *leg) closeWrite() error {
-	if l.tls != nil {
-		if err := l.tls.CloseWrite(); err != nil {
+	for _, t := range l.tls {
+		if err := t.CloseWrite(); err != nil {
 			return err
 		}
 	}

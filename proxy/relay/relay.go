@@ -21,6 +21,9 @@ type Engine interface {
 
 	// Wait returns when every pair started has ended, or with ctx's error.
 	Wait(ctx context.Context) error
+
+	// Close ends the engine. Nothing is started afterwards, and no pair may still be running.
+	Close()
 }
 
 // Pair is an upgraded connection: the 101 was written to the client, nothing was relayed yet.

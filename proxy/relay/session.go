@@ -23,10 +23,14 @@ type session struct {
 
 	closing  bool
 	end      lifecycle.Close
-	deadline time.Time // of the closing, or for a broken leg to tell why it broke
-	lifetime time.Time // end of max_lifetime, zero without one
-	over     bool      // the deadline passed: whatever is left is cut
-	changes  int       // counts what may concern the other direction, or the timer
+	told     lifecycle.Leg // whom we told first: that Close counts as the first of ours
+	ours     bool          // end.Code is of a Close frame of ours
+	deadline time.Time     // of the closing, or for a broken leg to tell why it broke
+	lifetime time.Time     // end of max_lifetime, zero without one
+	active   time.Time     // when bytes last came, or were last taken by a peer that had kept them waiting
+	over     bool          // the deadline passed: whatever is left is cut
+	foul     bool          // the closing itself was not by the rules
+	changes  int           // counts what may concern the other direction, or the timer
 
 	step    *lifecycle.Step // transfer, then close
 	stepCtx context.Context // carries values only; nothing waits on it
@@ -54,9 +58,11 @@ type flow struct {
 	dir     lifecycle.Direction
 	scanner frame.Scanner
 	reading reading
-	held    int // bytes of a header or control frame that the engine keeps for the next sift
+	held    int  // bytes of a header or control frame that the engine keeps for the next sift
+	partial bool // what was passed on ends inside a frame, or frames can't be seen
 
 	inject    []byte // a Close frame of ours, for the next boundary
+	code      int    // its code
 	closed    bool   // a Close frame was passed on or injected: nothing may follow it
 	finWanted bool   // shut the writing side once everything is written
 	finSent   bool
@@ -86,6 +92,7 @@ func newSession(p *Pair) *session {
 		})
 	}
 	s.stepCtx, s.step = p.Conn.Begin(lifecycle.NewContext(context.Background(), p.Conn), &lifecycle.Step{Phase: lifecycle.PhaseTransfer})
+	s.active = s.step.Begun
 	if m := s.policy.MaxLifetime; m > 0 {
 		// Up to a tenth is taken off by chance, so that connections opened together don't end together.
 		s.lifetime = s.step.Begun.Add(m - rand.N(m/10+1))
@@ -99,11 +106,11 @@ func (s *session) next(d lifecycle.Direction) action {
 	if s.over {
 		return actStop
 	}
-	if f.inject != nil && f.reading == readDone && !f.scanner.AtBoundary() {
+	if f.inject != nil && f.reading == readDone && f.partial {
 		s.truncate(f)
 	}
 	switch {
-	case f.inject != nil && f.scanner.AtBoundary():
+	case f.inject != nil && !f.partial:
 		return actInject
 	case f.finWanted && !f.finSent && f.inject == nil:
 		return actFIN
@@ -122,6 +129,9 @@ func (f *flow) idle() bool {
 
 // framed reports whether the direction's frames can be seen, so that one of ours can stand among them.
 func (s *session) framed(f *flow) bool { return !s.off && !f.scanner.Lost() }
+
+// inside reports that the leg which f writes to has the beginning of a frame and not its end.
+func (s *session) inside(f *flow) bool { return s.framed(f) && f.partial }
 
 func (s *session) leg(l lifecycle.Leg) *legState {
 	if l == lifecycle.LegClient {
@@ -144,11 +154,8 @@ func (s *session) from(l lifecycle.Leg) *flow { return s.to(l.Other()) }
 func (f *flow) drop() {
 	switch {
 	case f.reading == readDone:
-	case f.scanner.AtBoundary():
-		f.reading = readDrop
-		f.scanner.Relax()
-	case f.scanner.Remaining() > math.MaxInt64: // frames can't be seen: no end would come
-		f.reading = readDrop
+	case !f.partial, f.scanner.Remaining() > math.MaxInt64: // without frames no end would come
+		f.ignore()
 	default:
 		f.reading = readLast
 	}
@@ -162,11 +169,28 @@ func (s *session) sendClose(l lifecycle.Leg, code frame.CloseCode, reason string
 	switch {
 	case !s.writable(l) || f.closed || f.finWanted || f.inject != nil:
 	case !s.framed(f):
-		f.reading = max(f.reading, readDrop)
-		f.finWanted = true
+		f.fin()
 	default:
+		if !code.Valid() {
+			code = frame.CloseNone
+		}
 		f.drop()
-		f.inject = closeFrame(l, code, reason)
+		f.inject, f.code = closeFrame(l, code, reason), int(code)
+	}
+}
+
+// fin ends the writing side of f with what was written so far. Behind a FIN nothing can follow, so
+// whatever f reads from then on is dropped.
+func (f *flow) fin() {
+	f.finWanted = true
+	f.ignore()
+}
+
+// ignore drops what f reads from now on, be it the rest of a frame.
+func (f *flow) ignore() {
+	if f.reading != readDone {
+		f.reading = readDrop
+		f.scanner.Relax()
 	}
 }
 
@@ -191,10 +215,7 @@ func (s *session) cut(l lifecycle.Leg) {
 // mute ends all writing of f; what it reads is dropped.
 func (f *flow) mute() {
 	f.inject, f.finWanted = nil, false
-	if f.reading != readDone {
-		f.reading = readDrop
-		f.scanner.Relax()
-	}
+	f.ignore()
 }
 
 // truncate cuts the leg that f writes to, because a frame to it was left unfinished.
@@ -205,19 +226,36 @@ func (s *session) truncate(f *flow) {
 
 // injected reports that flow.inject was written.
 func (s *session) injected(d lifecycle.Direction) {
-	s.flows[d].inject, s.flows[d].closed = nil, true
+	f := &s.flows[d]
+	if f.inject == nil {
+		return // the leg broke or was cut meanwhile
+	}
+	f.inject, f.closed = nil, true
+	if s.end.Code == lifecycle.NoCode || s.ours && s.told == d.To() {
+		s.ours = true
+		s.setCode(f.code)
+	}
 	s.letGo()
+}
+
+func (s *session) setCode(code int) {
+	s.end.Code = code
+	s.conn.SetClose(s.end)
 }
 
 // finished reports that the writing side of direction d was shut.
 func (s *session) finished(d lifecycle.Direction) { s.flows[d].finSent = true }
 
+// taken reports that a peer has taken what it had kept waiting: until now nobody could say that the
+// connection was idle.
+func (s *session) taken(at time.Time) { s.active = at }
+
 // letGo shuts the client's side as soon as its close handshake is complete: a server ends the TCP
 // connection first (RFC 6455 §7.1.1). From the upstream, the server there, the FIN is awaited.
 func (s *session) letGo() {
 	s.changes++
-	if f := s.to(lifecycle.LegClient); f.closed && s.leg(lifecycle.LegClient).closeSeen {
-		f.finWanted = true
+	if f := s.to(lifecycle.LegClient); f.closed && s.leg(lifecycle.LegClient).closeSeen && s.writable(lifecycle.LegClient) {
+		f.fin()
 	}
 }
 
@@ -234,9 +272,9 @@ func (s *session) begin(c lifecycle.Close, patience time.Duration) {
 // done ends the connection, both of whose sockets are closed.
 func (s *session) done() lifecycle.Close {
 	if !s.closing { // an engine gave up without a cause: our own fault
-		s.begin(lifecycle.Close{Cause: lifecycle.CauseInternal, Initiator: lifecycle.InitiatorProxy, Code: lifecycle.NoCode}, 0)
+		s.begin(internalFault, 0)
 	}
-	s.end.Clean = s.legs[0].closeSeen && s.legs[1].closeSeen && !s.over
+	s.end.Clean = s.legs[0].closeSeen && s.legs[1].closeSeen && !s.over && !s.foul
 	s.conn.SetClose(s.end)
 	s.step.End(s.stepCtx, nil)
 	s.conn.Closed(s.end)

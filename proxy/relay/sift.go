@@ -23,6 +23,7 @@ func (s *session) sift(d lifecycle.Direction, b []byte) (pass, held int) {
 			f.scanner.Advance(uint64(n), c)
 			pass += copy(b[pass:], b[in:in+n])
 			in += n
+			f.partial = !f.scanner.AtBoundary()
 			f.drop()
 			more = f.reading != readLast
 		case readPass:
@@ -32,6 +33,7 @@ func (s *session) sift(d lifecycle.Direction, b []byte) (pass, held int) {
 				copy(b[pass:], b[in:in+n])
 			}
 			pass, in = pass+n, in+n
+			f.partial = !f.scanner.AtBoundary()
 			n, more = s.event(f, ev, b[in:], c)
 			pass, in = pass+copy(b[pass:], b[in:in+n]), in+n
 		default:
@@ -60,8 +62,8 @@ func (s *session) event(f *flow, ev frame.Event, b []byte, c *frame.Counts) (n i
 		return control.Size, true
 	case frame.EventViolation:
 		if s.closing { // it has been answered, or nobody listens any more
-			f.reading = readDrop
-			f.scanner.Relax()
+			s.foul = true
+			f.ignore()
 			return 0, true
 		}
 		s.violated(f.dir, f.scanner.Violation())
@@ -78,14 +80,17 @@ func (s *session) closeSeen(f *flow, control frame.Control) {
 		f.closed = true
 		f.drop()
 	}
+	var buf [frame.MaxControlPayload]byte
+	code, _, _ := frame.ParseClose(control.Unmasked(&buf))
 	if !s.closing {
-		var buf [frame.MaxControlPayload]byte
-		code, _, _ := frame.ParseClose(control.Unmasked(&buf))
 		s.begin(lifecycle.Close{
 			Cause: by(leg, lifecycle.CauseClientClose, lifecycle.CauseUpstreamClose), Initiator: initiator(leg), Code: int(code),
 		}, s.policy.Close)
-	} else if at := time.Now().Add(s.policy.Close); at.Before(s.deadline) {
-		s.deadline = at // a half-closed connection is patient until a Close frame comes
+	} else {
+		if s.end.Code == lifecycle.NoCode {
+			s.setCode(int(code))
+		}
+		s.hurry()
 	}
 	s.letGo()
 }
@@ -94,7 +99,8 @@ func (s *session) closeSeen(f *flow, control frame.Control) {
 // once per chunk, however many messages the chunk had.
 func (s *session) publish(d lifecycle.Direction, read uint64, c *frame.Counts, dropped uint64) {
 	f := s.conn.Flow(d)
-	f.LastNanos.Store(time.Now().UnixNano())
+	s.active = time.Now()
+	f.LastNanos.Store(s.active.UnixNano())
 	f.Bytes.Add(read)
 	if dropped > 0 {
 		f.Dropped.Add(dropped)

@@ -1,0 +1,120 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+
+	"wsproxy/lifecycle"
+)
+
+// connectionDocument tells of one connection. What is not there, or not known yet, is null.
+type connectionDocument struct {
+	ID             string          `json:"id"`
+	TraceID        *string         `json:"trace_id"`
+	Mode           string          `json:"mode"`
+	Route          *string         `json:"route"`
+	Upstream       *string         `json:"upstream"`
+	Target         *string         `json:"target"`
+	Generation     int             `json:"generation"`
+	Phase          string          `json:"phase"`
+	OpenedAt       timestamp       `json:"opened_at"` // accepted; all else counts from here
+	Age            float64         `json:"age"`
+	Client         string          `json:"client"`
+	Subprotocol    *string         `json:"subprotocol"`
+	Compression    bool            `json:"compression"`
+	Phases         []phaseDocument `json:"phases"`
+	UpstreamFlow   flowDocument    `json:"upstream_flow"`
+	DownstreamFlow flowDocument    `json:"downstream_flow"`
+	Close          *closeDocument  `json:"close"` // null while nothing ends it
+}
+
+type phaseDocument struct {
+	Phase    string   `json:"phase"`
+	Start    float64  `json:"start"`
+	Duration *float64 `json:"duration"` // null while it runs
+	Attempt  uint8    `json:"attempt"`  // 0 in phases that are not retried
+	Error    *string  `json:"error"`
+}
+
+type flowDocument struct {
+	Bytes    uint64     `json:"bytes"`
+	Messages uint64     `json:"messages"`
+	Text     uint64     `json:"text"`
+	Binary   uint64     `json:"binary"`
+	Ping     uint64     `json:"ping"`
+	Pong     uint64     `json:"pong"`
+	Stall    float64    `json:"stall"`
+	LastAt   *timestamp `json:"last_at"`
+}
+
+type closeDocument struct {
+	Cause     string  `json:"cause"`
+	Initiator *string `json:"initiator"`
+	Leg       *string `json:"leg"`
+	Code      *int    `json:"code"` // null without a Close frame, 0 for one that has none
+	Clean     bool    `json:"clean"`
+}
+
+func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
+	c := s.Registry.Get(r.PathValue("id"))
+	if c == nil {
+		problem{Status: http.StatusNotFound, Detail: "no live connection has this id"}.write(w)
+		return
+	}
+	writeJSON(w, describe(c))
+}
+
+func describe(c *lifecycle.Connection) connectionDocument {
+	f := c.Facts()
+	return connectionDocument{
+		ID:             c.ID,
+		TraceID:        orNull(c.TraceID()),
+		Mode:           f.Mode.String(),
+		Route:          orNull(f.Route),
+		Upstream:       orNull(f.Upstream),
+		Target:         orNull(f.Target),
+		Generation:     f.Generation,
+		Phase:          c.Phase().String(),
+		OpenedAt:       timestamp(c.Accepted),
+		Age:            time.Since(c.Accepted).Seconds(),
+		Client:         f.Client,
+		Subprotocol:    orNull(f.Subprotocol),
+		Compression:    f.Compressed,
+		Phases:         describePhases(c.Timeline()),
+		UpstreamFlow:   describeFlow(c.Flow(lifecycle.Upstream)),
+		DownstreamFlow: describeFlow(c.Flow(lifecycle.Downstream)),
+		Close:          describeClose(c.Closing()),
+	}
+}
+
+func describePhases(marks []lifecycle.Mark) []phaseDocument {
+	all := make([]phaseDocument, 0, len(marks))
+	for _, m := range marks {
+		d := phaseDocument{Phase: m.Phase.String(), Start: m.Start.Seconds(), Attempt: m.Attempt, Error: orNull(m.Reason.String())}
+		if m.Duration >= 0 {
+			d.Duration = new(m.Duration.Seconds())
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+func describeFlow(f *lifecycle.Flow) flowDocument {
+	n := f.Counts()
+	d := flowDocument{Bytes: n.Bytes, Messages: n.Messages(), Text: n.Text, Binary: n.Binary, Ping: n.Ping, Pong: n.Pong, Stall: n.Stall.Seconds()}
+	if last := f.Last(); !last.IsZero() {
+		d.LastAt = new(timestamp(last))
+	}
+	return d
+}
+
+func describeClose(c lifecycle.Close) *closeDocument {
+	if c.Cause == lifecycle.CauseNone {
+		return nil
+	}
+	d := &closeDocument{Cause: c.Cause.String(), Initiator: orNull(c.Initiator.String()), Leg: orNull(c.Leg.String()), Clean: c.Clean}
+	if c.Code != lifecycle.NoCode {
+		d.Code = &c.Code
+	}
+	return d
+}

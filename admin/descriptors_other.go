@@ -1,0 +1,5 @@
+//go:build !linux
+
+package admin
+
+func openDescriptors() *descriptors { return nil }

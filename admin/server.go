@@ -1,0 +1,219 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"wsproxy/lifecycle"
+)
+
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 10 * time.Second // no request has a body worth waiting for
+	idleTimeout   = time.Minute
+	writeTimeout  = 30 * time.Second // for an answer; profiles take the time asked for on top
+	closeTimeout  = time.Second      // for answers under way when Close is called, and again to give up
+	maxHeader     = 16 << 10
+)
+
+// Server is the admin API. Its fields are set before Start.
+type Server struct {
+	Registry *lifecycle.Registry
+	System   *lifecycle.System
+
+	// Metrics answers /metrics; nil: 404.
+	Metrics http.Handler
+
+	// Token is asked of everyone, as a Bearer token, but for /healthz and /readyz. Empty: of nobody,
+	// which is for loopback and for listeners that ask for a client certificate.
+	Token string
+
+	// Address is the configured one. Its host is a legal Host header, besides the listener's own.
+	Address string
+
+	Version string
+
+	// Log gets panics and the HTTP server's own complaints; nil: nobody does.
+	Log *slog.Logger
+
+	mu       sync.Mutex
+	listener net.Listener
+	http     *http.Server
+	closed   chan struct{} // made by the first Close, closed when it is through
+	closeErr error         // of that one
+	serving  sync.WaitGroup
+	clients  sync.WaitGroup // connections; added to only while serving
+}
+
+// Start serves on l, which is the server's from now on. Only the first call does; a later one, and one
+// after Close, closes l.
+func (s *Server) Start(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == l {
+		return
+	}
+	if s.listener != nil || s.closed != nil {
+		l.Close()
+		return
+	}
+	s.listener = l
+	s.http = &http.Server{
+		Handler:           s.handler(l.Addr()),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log().Handler(), slog.LevelWarn),
+		ConnState:         s.count,
+	}
+	s.serving.Go(func() {
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.log().Error("admin listener failed", "address", l.Addr().String(), "error", err)
+		}
+	})
+}
+
+func (s *Server) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.clients.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.clients.Done()
+	}
+}
+
+// Close lets answers under way finish for a second and cuts off the rest. Its error tells of one that
+// would not end even so.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	first := s.closed == nil
+	if first {
+		s.closed = make(chan struct{})
+	}
+	s.mu.Unlock()
+	if first {
+		s.closeErr = s.stop()
+		close(s.closed)
+	}
+	<-s.closed
+	return s.closeErr
+}
+
+func (s *Server) stop() error {
+	if s.http == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		s.http.Close()
+	}
+	s.serving.Wait()
+	gone := make(chan struct{})
+	go func() {
+		s.clients.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-time.After(closeTimeout):
+		return errors.New("close admin server: a request does not end")
+	}
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
+}
+
+func (s *Server) handler(at net.Addr) http.Handler {
+	guard := &guard{token: s.Token, hosts: legalHosts(at, s.Address), next: s.routes()}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &answerWriter{ResponseWriter: w}
+		defer s.rescue(answer, r)
+		// Not the server's WriteTimeout, because net/http/pprof refuses profiles longer than that.
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		guard.ServeHTTP(answer, r)
+	})
+}
+
+// rescue answers 500 to a request that panicked, or breaks an answer off that has begun.
+func (s *Server) rescue(w *answerWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler {
+		s.log().Error("admin request panicked", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	}
+	if w.begun || p == http.ErrAbortHandler {
+		panic(http.ErrAbortHandler)
+	}
+	clear(w.Header()) // they were of another answer
+	problem{Status: http.StatusInternalServerError}.write(w)
+}
+
+// page is a path of the API.
+type page struct {
+	path, about string
+	answer      http.HandlerFunc
+}
+
+func (s *Server) pages() []page {
+	return []page{
+		{"/healthz", "200 while the process runs", s.healthz},
+		{"/readyz", "200 while new connections are welcome, else 503", s.readyz},
+		{"/metrics", "metrics in Prometheus's format", s.metrics},
+		{"/api/state", "the process: its state and how it came there, connections by phase, resources", s.state},
+		{"/api/connections", "live connections; route, upstream, phase, client, sort (age, bytes, -age, -bytes), limit, cursor", s.connections},
+		{"/api/connections/{id}", "one live connection", s.connection},
+		{"/debug/pprof/", "profiles, for go tool pprof", profiles},
+	}
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	for _, p := range s.pages() {
+		mux.HandleFunc(p.path, p.answer)
+	}
+	mux.HandleFunc("/{$}", s.index)
+	mux.HandleFunc("/", notFound)
+	return mux
+}
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	type entry struct {
+		Path  string `json:"path"`
+		About string `json:"about"`
+	}
+	var all []entry
+	for _, p := range s.pages() {
+		all = append(all, entry{p.path, p.about})
+	}
+	writeJSON(w, list[entry]{Items: all})
+}
+
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	if s.Metrics == nil {
+		problem{Status: http.StatusNotFound, Detail: "metrics are not exported here"}.write(w)
+		return
+	}
+	s.Metrics.ServeHTTP(w, r)
+}
+
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	problem{Status: http.StatusNotFound, Detail: "the paths there are: GET /"}.write(w)
+}

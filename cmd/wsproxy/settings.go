@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"wsproxy/access"
+	"wsproxy/config"
+	"wsproxy/egress"
+	"wsproxy/proxy"
+	"wsproxy/proxy/frame"
+	"wsproxy/proxy/relay"
+	"wsproxy/tlsconf"
+	"wsproxy/upstream"
+)
+
+// listenerSettings makes the listeners, not yet bound.
+func (a *app) listenerSettings() ([]proxy.Listener, error) {
+	var all []proxy.Listener
+	for i, c := range a.cfg.Listeners {
+		l := proxy.Listener{TrustTrace: c.Trust.TraceContext}
+		for _, n := range c.Trust.Proxies {
+			l.TrustedProxies = append(l.TrustedProxies, n.Prefix)
+		}
+		var err error
+		if l.TLS, err = a.serverTLS(c.TLS); err != nil {
+			return nil, fmt.Errorf("listeners[%d].tls: %w", i, err)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func (a *app) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
+	if c == nil {
+		return nil, nil
+	}
+	s := tlsconf.Server{ClientCA: string(c.ClientCA), MinVersion: c.MinVersion.Uint16()}
+	for _, p := range c.Certificates {
+		s.Certificates = append(s.Certificates, tlsconf.Pair{Cert: string(p.Cert), Key: string(p.Key)})
+	}
+	return a.tls.Server(s)
+}
+
+// routes makes the routes with everything behind them.
+func (a *app) routes() ([]*proxy.Route, error) {
+	groups := make(map[string]*group)
+	for i, u := range a.cfg.Upstreams {
+		g, err := a.group(u)
+		if err != nil {
+			return nil, fmt.Errorf("upstreams[%d]: %w", i, err)
+		}
+		groups[u.Name] = g
+	}
+	var routes []*proxy.Route
+	for i, r := range a.cfg.Routes {
+		route, err := a.route(r, groups[r.Upstream])
+		if err != nil {
+			return nil, fmt.Errorf("routes[%d]: %w", i, err)
+		}
+		routes = append(routes, route)
+	}
+	return routes, nil
+}
+
+// group is an upstream: its targets, and how they are reached.
+type group struct {
+	name    string
+	pool    *upstream.Pool
+	targets []config.Target
+	tls     func() *tls.Config
+	egress  *egress.Proxy
+}
+
+func (a *app) group(u config.Upstream) (*group, error) {
+	g := &group{name: u.Name, targets: u.Targets}
+	policy, err := upstream.ParsePolicy(string(u.Balance))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, t := range u.Targets {
+		names = append(names, t.Text)
+	}
+	g.pool = upstream.NewPool(policy, names...)
+	if g.tls, err = a.clientTLS(u.TLS); err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(a.cfg.Egress, func(e config.Egress) bool { return e.Name == u.Egress }); i >= 0 {
+		if g.egress, err = a.egress(a.cfg.Egress[i]); err != nil {
+			return nil, fmt.Errorf("egress[%d]: %w", i, err)
+		}
+	}
+	return g, nil
+}
+
+func (a *app) clientTLS(c *config.ClientTLS) (func() *tls.Config, error) {
+	if c == nil {
+		c = &config.ClientTLS{}
+	}
+	return a.tls.Client(tlsconf.Client{
+		CA: string(c.CA), Cert: string(c.Cert), Key: string(c.Key),
+		ServerName: c.ServerName, MinVersion: c.MinVersion.Uint16(), Insecure: c.Insecure,
+	})
+}
+
+func (a *app) egress(e config.Egress) (*egress.Proxy, error) {
+	kind, err := egress.ParseType(e.URL.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	p := &egress.Proxy{Name: e.Name, Type: kind, Address: e.URL.Address, Trusted: e.Trusted}
+	if user, password, ok := e.UserPassword(); ok {
+		p.Credentials = func() (string, string) { return user, password }
+	}
+	if p.Bypass, err = egress.ParseBypass(e.Bypass); err != nil {
+		return nil, err
+	}
+	p.TLS, err = a.clientTLS(e.TLS)
+	return p, err
+}
+
+func (a *app) route(r config.Route, g *group) (*proxy.Route, error) {
+	var list []string
+	for _, o := range r.Origins {
+		list = append(list, string(o))
+	}
+	origins, err := access.ParseOrigins(list)
+	if err != nil {
+		return nil, err
+	}
+	t := r.Timeouts
+	framing := map[config.Framing]frame.Mode{config.FramingObserve: frame.ModeObserve, config.FramingOff: frame.ModeOff}
+	return &proxy.Route{
+		Name: r.Name, Match: r.Match, Origin: origins.Allow,
+		RejectHTTP: r.HTTP == config.PlainHTTPReject, OwnHost: !r.PreserveHost, ServerTiming: r.ServerTiming,
+		Framing: framing[r.Framing], Retries: r.Retries, Handshake: time.Duration(t.Handshake),
+		Policy: relay.Policy{
+			Idle: time.Duration(t.Idle), MaxLifetime: time.Duration(t.MaxLifetime), Write: time.Duration(t.Write),
+			Close: time.Duration(t.Close), HalfClose: time.Duration(t.HalfClose),
+			OnUpstreamLost: frame.CloseCode(r.OnUpstreamLost.Code()), FIN: r.OnUpstreamLost == config.UpstreamLostFIN,
+		},
+		Upstream: a.upstream(g, egress.Timeouts{Connect: time.Duration(t.Connect), Proxy: time.Duration(t.Proxy), TLS: time.Duration(t.TLS)}),
+	}, nil
+}
+
+// upstream is a group as one route sees it: its targets are shared, the timeouts are the route's.
+func (a *app) upstream(g *group, timeouts egress.Timeouts) proxy.Upstream {
+	dialer := &egress.Dialer{
+		Proxy: g.egress, Timeouts: timeouts, Resolver: a.options.resolver, DialContext: a.dialSocket, Inject: a.telemetry.Propagator().Inject,
+	}
+	targets := make(map[string]proxy.Target, len(g.targets))
+	for _, t := range g.targets {
+		to := egress.Target{Network: t.Network, Address: t.Address}
+		if t.TLS {
+			to.TLS = g.tls
+		}
+		made := proxy.Target{
+			Name: t.Text, Address: t.Address, Host: hostOf(t),
+			Dial: func(ctx context.Context) (net.Conn, error) { return dialer.Dial(ctx, to) },
+		}
+		if g.egress != nil && !g.egress.Bypass.Match(t.Address) {
+			made.Egress = g.egress.Name
+		}
+		targets[t.Text] = made
+	}
+	return proxy.Upstream{Name: g.name, Pick: func(tried []string) (proxy.Target, func(), bool) {
+		name, release, ok := g.pool.Pick(tried)
+		return targets[name], release, ok
+	}}
+}
+
+// dialSocket opens a socket that a relay can take over.
+func (a *app) dialSocket(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Resolver: a.options.resolver}
+	c, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return relay.NewConn(c), nil
+}
+
+// hostOf is the Host header for a target that gets its own.
+func hostOf(t config.Target) string {
+	if t.Network == "unix" {
+		return "localhost"
+	}
+	host, port, err := net.SplitHostPort(t.Address)
+	if standard := map[bool]string{false: "80", true: "443"}[t.TLS]; err == nil && port == standard {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() {
+			return "[" + host + "]"
+		}
+		return host
+	}
+	return t.Address
+}
+
+func (a *app) observeHTTP(r *proxy.Route, trusted func(*http.Request) bool, next http.Handler) http.Handler {
+	return a.telemetry.HTTP(next, func(*http.Request) string { return r.Pattern() }, trusted)
+}

@@ -1,0 +1,193 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// wsproxy is a running one.
+type wsproxy struct {
+	*process
+	service string   // its service.name, which no other has
+	plain   string   // address of the listener without TLS
+	tls     string   // of the one with
+	admin   string
+	started time.Time
+}
+
+// Quick exports, so that tests need not wait. The intervals' defaults are for production.
+var impatient = []string{"OTEL_BSP_SCHEDULE_DELAY=100", "OTEL_BLRP_SCHEDULE_DELAY=100"}
+
+var listening = regexp.MustCompile(`listening on (\S+), (\S+), ([^\s"]+)`)
+
+// serve starts wsproxy with a configuration and returns when it is ready.
+func (h *house) serve(t *testing.T, s *settings, env ...string) *wsproxy {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "wsproxy.yaml")
+	if err := os.WriteFile(file, s.document(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := &wsproxy{service: s.service, started: time.Now()}
+	w.process = start(t, "wsproxy", append(impatient, env...), h.binary, "serve", "--config", file)
+	eventually(t, "wsproxy listens", func(context.Context) error {
+		m := listening.FindSubmatch(w.log(t))
+		switch {
+		case m != nil:
+			w.plain, w.tls, w.admin = string(m[1]), string(m[2]), string(m[3])
+			return nil
+		case !w.running():
+			t.Fatal("wsproxy ended")
+		}
+		return errNotYet
+	})
+	eventually(t, "wsproxy is ready", answers("http://"+w.admin+"/readyz"))
+	return w
+}
+
+// settings make a configuration file. JSON is YAML, too.
+type settings struct {
+	house     *house
+	service   string
+	routes    []object
+	upstreams []object
+	egress    []object
+	telemetry object
+	drain     object
+}
+
+type object = map[string]any
+
+// newSettings export to the stack by gRPC.
+func (h *house) newSettings(t *testing.T) *settings {
+	service := "e2e " + strings.TrimPrefix(t.Name(), "TestEndToEnd/")
+	s := &settings{house: h, service: service, drain: object{"timeout": "5s", "spread": "0s"}}
+	s.telemetry = object{
+		"service_name": service, "metrics": object{"interval": "500ms"},
+		"resource": object{"deployment.environment.name": "test"},
+	}
+	if h.stack != nil {
+		s.telemetry["otlp"] = object{"endpoint": "http://" + h.stack.collector.grpc}
+	}
+	return s
+}
+
+// route adds a route for /name and everything under it, with an upstream of its own. In with, keys of an
+// upstream go there, the others into the route.
+func (s *settings) route(name string, with object, targets ...string) {
+	r := object{"name": name, "match": "/" + name + "/{visit}", "upstream": name}
+	u := object{"name": name, "targets": targets}
+	for k, v := range with {
+		switch k {
+		case "tls", "egress", "balance":
+			u[k] = v
+		default:
+			r[k] = v
+		}
+	}
+	s.routes = append(s.routes, r)
+	s.upstreams = append(s.upstreams, u)
+}
+
+// trust is the tls block for targets that have one of our certificates.
+func (s *settings) trust() object { return object{"ca": s.house.caFile} }
+
+func (s *settings) document(t *testing.T) []byte {
+	t.Helper()
+	certificate := object{"cert": s.house.cert, "key": s.house.key}
+	c := object{
+		"listeners": []object{
+			{"address": "127.0.0.1:0"},
+			{"address": "127.0.0.1:0", "tls": object{"certificates": []object{certificate}}},
+		},
+		"routes": s.routes, "upstreams": s.upstreams, "telemetry": s.telemetry, "drain": s.drain,
+		"admin": object{"address": "127.0.0.1:0"},
+	}
+	if len(s.egress) > 0 {
+		c["egress"] = s.egress
+	}
+	b, err := json.MarshalIndent(c, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// line is what the tests read of a line of wsproxy's log.
+type line struct {
+	Message string `json:"msg"`
+	Path    string `json:"path"`
+	Client  string `json:"client"`
+	TraceID string `json:"trace_id"`
+}
+
+// traceOf is the id of the trace of the connection that the log tells of and that match describes.
+func (w *wsproxy) traceOf(t testing.TB, match func(line) bool) string {
+	t.Helper()
+	var id string
+	eventually(t, "wsproxy's log tells of the connection", func(context.Context) error {
+		for text := range bytes.Lines(w.log(t)) {
+			var l line
+			if json.Unmarshal(text, &l) == nil && strings.HasPrefix(l.Message, "connection ") && match(l) {
+				id = l.TraceID
+				return nil
+			}
+		}
+		return errNotYet
+	})
+	return id
+}
+
+// open are the connections that the admin API lists.
+func (w *wsproxy) open(ctx context.Context) ([]connection, error) {
+	var list struct{ Items []connection }
+	body, err := get(ctx, "http://"+w.admin+"/api/connections")
+	if err != nil {
+		return nil, err
+	}
+	return list.Items, json.Unmarshal(body, &list)
+}
+
+// connection is what the tests read of one.
+type connection struct {
+	ID      string
+	TraceID string `json:"trace_id"`
+	Client  string
+	Phase   string
+}
+
+// openTrace is the trace id of the live connection from a client's address.
+func (w *wsproxy) openTrace(t testing.TB, client string) string {
+	t.Helper()
+	var id string
+	eventually(t, "the admin API lists the connection", func(ctx context.Context) error {
+		all, err := w.open(ctx)
+		for _, c := range all {
+			if c.Client == client && c.Phase == "transfer" {
+				id = c.TraceID
+				return nil
+			}
+		}
+		return errors.Join(err, errNotYet)
+	})
+	return id
+}
+
+// of is a selector for this process's series of a metric.
+func (w *wsproxy) of(metric string, labels ...string) string {
+	all := []string{fmt.Sprintf("service_name=%q", w.service)}
+	for i := 0; i+1 < len(labels); i += 2 {
+		all = append(all, fmt.Sprintf("%s=%q", labels[i], labels[i+1]))
+	}
+	return metric + "{" + strings.Join(all, ",") + "}"
+}

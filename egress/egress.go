@@ -1,0 +1,85 @@
+// Package egress dials a target, directly or through an HTTP CONNECT or SOCKS5 proxy, and reports
+// every phase to the connection that the context carries.
+//
+// It chooses no target, retries nothing, and says nothing to the target beyond a TLS handshake.
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"wsproxy/lifecycle"
+)
+
+// Target is what to dial.
+type Target struct {
+	Network string // tcp or unix; empty is tcp
+	Address string // host:port, or the socket's path
+
+	// TLS, if not nil, is called for every dial, so that a renewed certificate is used from the next
+	// one on. A configuration without a ServerName gets the host.
+	TLS func() *tls.Config
+}
+
+// Timeouts bound the phases of one dial. Zero is no bound but the context's.
+type Timeouts struct {
+	Connect time.Duration // dns and connect together
+	Proxy   time.Duration
+	TLS     time.Duration // each handshake: with the egress, and with the target
+}
+
+// Dialer dials. The zero value dials directly, without bounds of its own. Its fields are not changed
+// after the first Dial.
+type Dialer struct {
+	Proxy    *Proxy // nil: direct
+	Timeouts Timeouts
+	Resolver *net.Resolver // nil: net.DefaultResolver
+
+	// DialContext opens sockets. Nil is a net.Dialer with Resolver: Happy Eyeballs, TCP keepalive. One
+	// in its place must fire the hooks of net/http/httptrace as net.Dialer does; if it fires none, all
+	// its time is the connect phase.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Inject puts the trace context into the CONNECT request to a trusted Proxy. Nil: nothing.
+	Inject func(ctx context.Context, h http.Header)
+}
+
+// Dial opens a connection to t, which the caller owns. Bytes that an egress sent right behind its
+// answer are read from it first. When it fails, no socket is left open and the error wraps the
+// *lifecycle.Failure of the phase that failed. The phases are reported to lifecycle.FromContext(ctx).
+func (d *Dialer) Dial(ctx context.Context, t Target) (net.Conn, error) {
+	conn, err := d.dial(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", t.Address, err)
+	}
+	return conn, nil
+}
+
+func (d *Dialer) dial(ctx context.Context, t Target) (net.Conn, error) {
+	a, err := d.newAttempt(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	conn, address, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p := a.proxy; p != nil && p.Type == TypeHTTPS {
+		if conn, err = a.secure(ctx, conn, lifecycle.HopEgress, p.Address, p.TLS); err != nil {
+			return nil, err
+		}
+	}
+	if a.proxy != nil {
+		if conn, err = a.tunnel(ctx, conn, address); err != nil {
+			return nil, err
+		}
+	}
+	if t.TLS != nil {
+		return a.secure(ctx, conn, lifecycle.HopTarget, t.Address, t.TLS)
+	}
+	return conn, nil
+}

@@ -1,0 +1,85 @@
+package egress
+
+import (
+	"context"
+	"net"
+	"net/http/httptrace"
+	"net/netip"
+	"time"
+
+	"wsproxy/lifecycle"
+)
+
+// open makes the TCP or Unix connection: to the target or, if there is one, to the egress. It returns
+// the address that the egress is then asked for.
+func (a *attempt) open(ctx context.Context) (net.Conn, string, error) {
+	ctx, cancel := budget(ctx, a.Timeouts.Connect)
+	defer cancel()
+	if a.proxy == nil {
+		conn, err := a.connect(ctx, lifecycle.HopTarget, a.target.Network, a.target.Address)
+		return conn, "", err
+	}
+	address := a.target.Address
+	if a.proxy.Type == TypeSOCKS5 {
+		var err error
+		if address, err = a.resolve(ctx); err != nil {
+			return nil, "", err
+		}
+	}
+	conn, err := a.connect(ctx, lifecycle.HopEgress, "tcp", a.proxy.Address)
+	return conn, address, err
+}
+
+// resolve looks the target up, for an egress that is given an address.
+func (a *attempt) resolve(ctx context.Context) (string, error) {
+	host, port, err := net.SplitHostPort(a.target.Address)
+	if err != nil {
+		return "", err
+	}
+	if isAddress(host) {
+		return a.target.Address, nil
+	}
+	p := a.begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseDNS, Hop: lifecycle.HopTarget, Host: host})
+	ips, err := a.Resolver.LookupNetIP(p.ctx, "ip", host)
+	for _, ip := range ips {
+		p.step.Answers = append(p.step.Answers, ip.Unmap().String())
+	}
+	if err := p.end(nil, err); err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(preferred(ips).String(), port), nil
+}
+
+// preferred is the first IPv4 address, else the first. A SOCKS5 connection is good for one try, and
+// the resolver's own order says what this machine can reach, not what the egress can: IPv4 is the
+// likelier.
+func preferred(ips []netip.Addr) netip.Addr {
+	for _, ip := range ips {
+		if ip = ip.Unmap(); ip.Is4() {
+			return ip
+		}
+	}
+	return ips[0]
+}
+
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// connect runs the dns and connect phases towards address, as they turn up in net.Dialer's hooks.
+func (a *attempt) connect(ctx context.Context, hop lifecycle.Hop, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := &watch{attempt: a, hop: hop, began: time.Now(), cancel: cancel}
+	host, _, err := net.SplitHostPort(address)
+	if network == "unix" || err == nil && isAddress(host) {
+		w.beginConnect(ctx)
+	}
+	dial := a.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{Resolver: a.Resolver}).DialContext
+	}
+	conn, err := dial(httptrace.WithClientTrace(ctx, w.hooks(ctx)), network, address)
+	return w.finish(ctx, conn, err)
+}

@@ -1,0 +1,45 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"wsproxy/lifecycle"
+)
+
+// secure runs a tls phase over conn with the peer that hop names, at address.
+func (a *attempt) secure(ctx context.Context, conn net.Conn, hop lifecycle.Hop, address string, config func() *tls.Config) (net.Conn, error) {
+	ctx, cancel := budget(ctx, a.Timeouts.TLS)
+	defer cancel()
+	settings := named(config, address)
+	step := &lifecycle.Step{Phase: lifecycle.PhaseTLS, Hop: hop, Host: settings.ServerName, Peer: peer(conn)}
+	p := a.begin(ctx, step)
+	session := tls.Client(conn, settings)
+	err := session.HandshakeContext(p.ctx)
+	if err == nil {
+		state := session.ConnectionState()
+		state.PeerCertificates = nil // those of a server, not of a client
+		p.step.TLS = lifecycle.NewTLSInfo(state)
+	}
+	if err := p.end(conn, err); err != nil {
+		return nil, err
+	}
+	return session, nil
+}
+
+// named is the configuration with a server name: address's host, if there is one, is the default.
+func named(config func() *tls.Config, address string) *tls.Config {
+	var settings *tls.Config
+	if config != nil {
+		settings = config()
+	}
+	if settings == nil {
+		settings = new(tls.Config)
+	}
+	if host, _, err := net.SplitHostPort(address); settings.ServerName == "" && err == nil {
+		settings = settings.Clone()
+		settings.ServerName = host
+	}
+	return settings
+}

@@ -1,0 +1,241 @@
+package relay
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"wsproxy/lifecycle"
+)
+
+// couple is a pair in a loop. Its loop's goroutine alone touches it.
+type couple struct {
+	loop    *loop
+	session *session
+	sockets [2]socket // by the direction that reads it
+	lanes   [2]lane
+
+	due     time.Time // of the timer
+	timer   int       // index in the loop's heap
+	changes int       // session.changes as of the last settle
+	faults  int
+	over    bool
+	done    func(lifecycle.Close)
+	ended   func()
+}
+
+// lane is one direction of a couple.
+type lane struct {
+	couple *couple
+	dir    lifecycle.Direction
+	held   []byte // the beginning of a header or control frame
+	early  []byte // came with the handshake
+	queued bool
+}
+
+// newCouple takes the descriptors out of p's sockets. If it fails p is as it was.
+func newCouple(p *Pair, client, upstream *Conn) (*couple, error) {
+	cfd, err := dup(client)
+	if err != nil {
+		return nil, err
+	}
+	ufd, err := dup(upstream)
+	if err != nil {
+		unix.Close(cfd)
+		return nil, err
+	}
+	c := &couple{session: newSession(p), timer: noTimer, done: p.Done}
+	up, down := p.Conn.Flow(lifecycle.Upstream), p.Conn.Flow(lifecycle.Downstream)
+	c.sockets[lifecycle.Upstream] = newSocket(c, lifecycle.Upstream, cfd, client, p.Client, &down.StallNanos)
+	c.sockets[lifecycle.Downstream] = newSocket(c, lifecycle.Downstream, ufd, upstream, p.Upstream, &up.StallNanos)
+	for d := range c.lanes {
+		c.lanes[d] = lane{couple: c, dir: lifecycle.Direction(d), early: p.Early[d]}
+		c.sockets[d].attach()
+	}
+	p.Early = [2][]byte{}
+	return c, nil
+}
+
+func (c *couple) other(s *socket) *socket { return &c.sockets[1-s.dir] }
+
+// pump moves bytes in direction d until there is nothing to do or its turn is over.
+func (c *couple) pump(d lifecycle.Direction) {
+	lane, in, out := &c.lanes[d], &c.sockets[d], &c.sockets[1-d]
+	for moved := 0; !c.over; {
+		if out.pending() {
+			return // go on when it is written
+		}
+		switch c.session.next(d) {
+		case actRead:
+			if len(lane.early) == 0 && !in.readable {
+				return
+			}
+			moved += c.relay(lane, in, out)
+		case actInject:
+			c.send(out, c.session.flows[d].inject)
+			c.session.injected(d)
+		case actFIN:
+			c.report(out, out.shut())
+			c.session.finished(d)
+		case actWait, actStop:
+			return
+		}
+		if moved >= turn {
+			c.loop.queue(lane)
+			return
+		}
+	}
+}
+
+// relay passes on what one read brings, and returns how much was read.
+func (c *couple) relay(lane *lane, in, out *socket) int {
+	buf := c.loop.buf[:]
+	held := copy(buf, lane.held)
+	var n int
+	var err error
+	if len(lane.early) > 0 {
+		n = copy(buf[held:], lane.early)
+		lane.early = lane.early[n:]
+	} else {
+		n, err = in.read(buf[held:])
+	}
+	if n > 0 {
+		pass, kept := c.session.sift(lane.dir, buf[:held+n])
+		if kept > 0 || held > 0 {
+			lane.held = append(lane.held[:0], buf[held+n-kept:held+n]...)
+		}
+		if pass > 0 {
+			c.send(out, buf[:pass])
+		}
+	}
+	if err != nil {
+		in.readable = false
+		if !errors.Is(err, errWouldBlock) {
+			c.ends(in, err)
+		}
+	}
+	return n
+}
+
+// ends reports that nothing more can be read from in.
+func (c *couple) ends(in *socket, err error) {
+	if isEnd(err) {
+		c.session.ended(in.dir, in.truncated())
+	} else {
+		c.session.failed(in.dir.From(), err)
+	}
+}
+
+func (c *couple) send(out *socket, b []byte) { c.report(out, out.send(b)) }
+
+// report tells the session of a write to out that failed.
+func (c *couple) report(out *socket, err error) {
+	if err != nil {
+		out.discard()
+		c.session.notWritten(out.dir.From(), err)
+	}
+}
+
+// flushed goes on writing what waits for s.
+func (c *couple) flushed(s *socket) { c.report(s, s.flush()) }
+
+// broken gives up a leg that was reset while the other is too slow to take what it sent.
+func (c *couple) broken(s *socket) {
+	if err := s.err(); err != nil {
+		c.session.failed(s.dir.From(), err)
+	}
+}
+
+// settle carries out what the session has come to: cuts, the other direction's part, the timer, the end.
+func (c *couple) settle() {
+	for !c.over && c.session.changes != c.changes {
+		c.changes = c.session.changes
+		for d := range c.sockets {
+			if s := &c.sockets[d]; c.session.legs[d].cut {
+				s.discard()
+				s.reset()
+			}
+		}
+		c.pump(lifecycle.Upstream)
+		c.pump(lifecycle.Downstream)
+	}
+	if c.over {
+		return
+	}
+	if c.stopped(lifecycle.Upstream) && c.stopped(lifecycle.Downstream) {
+		c.finish()
+		return
+	}
+	c.loop.timers.set(c, c.wanted(c.loop.now))
+}
+
+// stopped reports that direction d is over and has nothing left to write.
+func (c *couple) stopped(d lifecycle.Direction) bool {
+	return c.session.next(d) == actStop && !c.sockets[1-d].pending()
+}
+
+// wanted is when the couple is to be ticked next.
+func (c *couple) wanted(now time.Time) time.Time {
+	at := c.session.timer(now, c.stalled())
+	if limit := c.session.policy.Write; limit > 0 {
+		for d := range c.sockets {
+			if s := &c.sockets[d]; s.pending() {
+				if give := s.progress.Add(limit); at.IsZero() || give.Before(at) {
+					at = give
+				}
+			}
+		}
+	}
+	return at
+}
+
+func (c *couple) stalled() bool { return c.sockets[0].pending() || c.sockets[1].pending() }
+
+// tick does what is due.
+func (c *couple) tick(now time.Time) {
+	if limit := c.session.policy.Write; limit > 0 {
+		for d := range c.sockets {
+			if s := &c.sockets[d]; s.pending() && !now.Before(s.progress.Add(limit)) {
+				c.report(s, errSlow)
+			}
+		}
+	}
+	c.session.tick(now, c.stalled())
+}
+
+// fault ends the couple because of a bug of ours: the first time in good order, if that is possible.
+func (c *couple) fault() {
+	c.faults++
+	switch c.faults {
+	case 1:
+		c.loop.update(c, func(s *session) { s.stop(lifecycle.StopRequest{Cause: lifecycle.CauseInternal}) })
+	case 2:
+		c.loop.update(c, func(s *session) {
+			s.stop(lifecycle.StopRequest{Cause: lifecycle.CauseInternal})
+			s.expire()
+		})
+	default:
+		c.finish()
+	}
+}
+
+// finish closes both sockets and takes the couple out of its loop.
+func (c *couple) finish() {
+	if c.over {
+		return
+	}
+	c.over = true
+	l := c.loop
+	l.timers.set(c, time.Time{})
+	for d := range c.sockets {
+		c.sockets[d].discard()
+		c.sockets[d].close()
+	}
+	l.connections.Add(-1)
+	defer c.ended()
+	end := c.session.done()
+	if c.done != nil {
+		c.done(end)
+	}
+}

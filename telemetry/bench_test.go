@@ -1,0 +1,127 @@
+package telemetry
+
+import (
+	"context"
+	"io"
+	"runtime"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"wsproxy/lifecycle"
+)
+
+// discard takes everything and keeps nothing.
+type discard struct{}
+
+func (discard) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
+func (discard) Export(context.Context, []sdklog.Record) error              { return nil }
+func (discard) ForceFlush(context.Context) error                           { return nil }
+func (discard) Shutdown(context.Context) error                             { return nil }
+
+func newBench(b *testing.B, s Settings, logs bool) *harness {
+	h := &harness{t: b, registry: new(lifecycle.Registry)}
+	s.Registry, s.Routes, s.Hosts = h.registry, chat, []string{"backend"}
+	s.Log.Writer = io.Discard
+	s.Env = env()
+	s = s.withDefaults()
+	sampler, err := s.sampler()
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, z := newLosses(), &sizes{settings: &s, started: time.Now()}
+	metrics := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()), sdkmetric.WithReader(sdkmetric.NewManualReader()))
+	traces := sdktrace.NewTracerProvider(sdktrace.WithSampler(linkedSampler{sampler}), sdktrace.WithSpanProcessor(newSpanGate(discard{}, queueLimit, b.Context(), l)))
+	p := &providers{traces: traces, metrics: metrics, propagator: propagation.TraceContext{}, stops: []func(context.Context) error{metrics.Shutdown, traces.Shutdown}}
+	if logs {
+		records := sdklog.NewLoggerProvider(sdklog.WithProcessor(newLogGate(discard{}, queueLimit, b.Context(), l)))
+		p.logs, p.stops = records, append(p.stops, records.Shutdown)
+	}
+	if h.Telemetry, err = assemble(s, p, l, z, newConsole(s.Log)); err != nil {
+		b.Fatal(err)
+	}
+	h.registry.Observers = h.Observers()
+	return h
+}
+
+// BenchmarkConnection is the price of one connection's telemetry, all phases from accept to close.
+func BenchmarkConnection(b *testing.B) {
+	for _, bench := range []struct {
+		name     string
+		settings Settings
+		logs     bool
+		off      bool
+	}{
+		{"lifecycle only", Settings{}, false, true},
+		{"metrics only", Settings{Ratio: new(0.0), Log: Log{Level: 12}}, false, false},
+		{"traces and metrics", Settings{Log: Log{Level: 12}}, false, false},
+		{"with access line", Settings{}, false, false},
+		{"with log events", Settings{Log: Log{Level: 12}}, true, false},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			h := newBench(b, bench.settings, bench.logs)
+			if bench.off {
+				h.registry.Observers = nil
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				h.connect()
+			}
+			h.close()
+		})
+	}
+}
+
+// BenchmarkOpenConnection tells what an open connection's telemetry holds in memory, beside lifecycle's
+// own record.
+func BenchmarkOpenConnection(b *testing.B) {
+	const connections = 5000
+	for b.Loop() {
+		before := held(b, connections, false)
+		b.ReportMetric(float64(held(b, connections, true)-before)/connections, "B/connection")
+	}
+}
+
+// held is how much memory n open connections keep alive.
+func held(b *testing.B, n int, observed bool) int64 {
+	h := newBench(b, Settings{Log: Log{Level: 12}}, false)
+	defer h.close()
+	if !observed {
+		h.registry.Observers = nil
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	open := make([]*script, 0, n)
+	for range n {
+		open = append(open, h.open())
+	}
+	h.providers.traces.(*sdktrace.TracerProvider).ForceFlush(context.Background())
+	for _, s := range open {
+		s.ctx = nil
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	runtime.KeepAlive(open)
+	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
+}
+
+func TestMessagesCostNoAllocationAndNoCall(t *testing.T) {
+	h := newHarness(t, Settings{Routes: chat})
+	s := h.open()
+	before := len(h.spans.GetSpans()) + len(h.records.records)
+	if n := testing.AllocsPerRun(1000, func() { s.message(lifecycle.Upstream, 100) }); n != 0 {
+		t.Errorf("got %g allocations per message, want none", n)
+	}
+	if got := len(h.spans.GetSpans()) + len(h.records.records); got != before {
+		t.Errorf("got %d spans and records after the messages, want %d as before", got, before)
+	}
+	if got := total(h, "wsproxy.messages"); got < 1000 {
+		t.Errorf("wsproxy.messages: got %d, want all", got)
+	}
+	h.close()
+}

@@ -1,0 +1,163 @@
+package telemetry
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"wsproxy/lifecycle"
+)
+
+func (w *watcher) lookup(s *lifecycle.Step) context.Context {
+	l := make(list, 0, 5)
+	l.text(keyDNSQuestionName, s.Host)
+	if len(s.Answers) > 0 {
+		l = append(l, keyDNSAnswers.StringSlice(s.Answers))
+	}
+	l.dial(s)
+	return w.after(spanDNSLookup, trace.SpanKindInternal, s.Begun, s.Ended, s.Reason(), l)
+}
+
+// dial adds what all steps of an attempt have.
+func (l *list) dial(s *lifecycle.Step) {
+	*l = append(*l, keyDialAttempt.Int(s.Attempt))
+	if s.Phase == lifecycle.PhaseDNS || s.Phase == lifecycle.PhaseConnect {
+		l.string(keyDialHop, s.Hop.String())
+	}
+	l.failure(s.Reason())
+}
+
+// connected makes a span of every address tried; ctx is the winner's, or the last one's.
+func (w *watcher) connected(s *lifecycle.Step) (ctx context.Context) {
+	if s.Failure == nil {
+		w.peer = s.Peer
+	}
+	if len(s.Tries) == 0 { // failed before the first address
+		l := make(list, 0, 6)
+		l.peer(s.Peer)
+		l.string(keyConnectOutcome, outcome(s, nil))
+		l.dial(s)
+		return w.after(spanTCPConnect, trace.SpanKindInternal, s.Begun, s.Ended, s.Reason(), l)
+	}
+	won := false
+	for i := range s.Tries {
+		t := w.tried(s, &s.Tries[i])
+		if !won {
+			ctx, won = t, s.Tries[i].Won
+		}
+	}
+	return ctx
+}
+
+func (w *watcher) tried(s *lifecycle.Step, t *lifecycle.Try) context.Context {
+	reason, ended := t.Reason(), t.Ended
+	if ended.IsZero() { // given up with the phase
+		ended = s.Ended
+		if s.Failure != nil {
+			reason = s.Reason()
+		}
+	}
+	l := make(list, 0, 6)
+	l.peer(t.Address)
+	l.string(keyConnectOutcome, outcome(s, t))
+	l = append(l, keyDialAttempt.Int(s.Attempt), keyDialHop.String(s.Hop.String()))
+	if !t.Won {
+		l.failure(reason)
+	}
+	failed := lifecycle.ReasonNone
+	if s.Failure != nil { // one address that failed beside one that won is no error
+		failed = reason
+	}
+	return w.after(spanTCPConnect, trace.SpanKindInternal, t.Begun, ended, failed, l)
+}
+
+// outcome tells what became of one connect: t, or the step where no single one is known.
+func outcome(s *lifecycle.Step, t *lifecycle.Try) string {
+	switch {
+	case t == nil && s.Failure == nil, t != nil && t.Won:
+		return "won"
+	case s.Failure != nil, t.Reason() != lifecycle.ReasonNone:
+		return "failed"
+	}
+	return "lost"
+}
+
+func (w *watcher) tunnelled(s *lifecycle.Step) context.Context {
+	l := make(list, 0, 10)
+	name := spanProxySOCKS5
+	if s.EgressType == "http" || s.EgressType == "https" {
+		name = spanProxyConnect
+		l.string(keyHTTPRequestMethod, "CONNECT")
+		l.int(keyHTTPResponseStatusCode, s.Status)
+	}
+	l.server(s.Host)
+	l.peer(s.Peer)
+	l.egress(s)
+	l.dial(s)
+	return w.after(name, trace.SpanKindClient, s.Begun, s.Ended, s.Reason(), l)
+}
+
+func (l *list) egress(s *lifecycle.Step) {
+	l.string(keyEgressType, s.EgressType)
+	l.string(keyEgressName, s.EgressName)
+}
+
+func (w *watcher) secured(s *lifecycle.Step) context.Context {
+	l := make(list, 0, 16)
+	l.tls(s.TLS)
+	if s.TLS == nil || s.TLS.ServerName == "" {
+		l.text(keyServerAddress, s.Host)
+	}
+	l.peer(s.Peer)
+	l.string(keyTLSPeer, s.Hop.String())
+	l.egress(s)
+	l.dial(s)
+	return w.after(spanTLSClientHandshake, trace.SpanKindInternal, s.Begun, s.Ended, s.Reason(), l)
+}
+
+// beginUpgrade makes the span whose context goes upstream, so it has to be there before.
+func (w *watcher) beginUpgrade(ctx context.Context, s *lifecycle.Step) context.Context {
+	ctx = w.within(ctx)
+	if w.tel.tracer == nil || !w.server.IsSampled() {
+		return ctx
+	}
+	f := w.conn.Facts()
+	l := make(list, 0, 12)
+	l.string(keyHTTPRequestMethod, "GET")
+	l.string(keyURLScheme, targetScheme(f.Target))
+	l.text(keyURLPath, f.Path)
+	l.server(s.Host)
+	l.peer(s.Peer)
+	l.string(keyNetworkProtocolName, "http")
+	l.string(keyNetworkProtocolVersion, "1.1")
+	l.string(keyTargetName, f.Target)
+	l.dial(s)
+	ctx, w.setup.upgrade = w.tel.tracer.Start(ctx, spanWebsocketUpgrade,
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(s.Begun), trace.WithAttributes(l...))
+	return ctx
+}
+
+func (w *watcher) upgraded(s *lifecycle.Step) context.Context {
+	ctx := w.within(context.Background())
+	if span := w.setup.upgrade; span != nil {
+		w.setup.upgrade = nil
+		ctx = trace.ContextWithSpan(ctx, span)
+		var l list
+		l.int(keyHTTPResponseStatusCode, s.Status)
+		l.failure(s.Reason())
+		span.SetAttributes(l...)
+		finish(span, s.Reason(), s.Ended)
+	}
+	w.tel.metrics.upgrade(ctx, s)
+	return ctx
+}
+
+// targetScheme is the scheme of a configured target.
+func targetScheme(target string) string {
+	for i := range len(target) {
+		if target[i] == ':' {
+			return scheme(target[:i])
+		}
+	}
+	return ""
+}

@@ -1,0 +1,139 @@
+package telemetry
+
+import (
+	"context"
+	"sync/atomic"
+
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// queueLimit is how many spans, and how many log records, wait for the collector at most: a storm of
+// some two thousand connections.
+const queueLimit = 16384
+
+// gate stands before a batch processor, whose queue then never overflows: what would not fit is
+// counted and dropped here, exactly, while the SDK would drop it without telling us.
+type gate struct {
+	signal  signal
+	limit   int64
+	waiting atomic.Int64
+	losses  *losses
+	life    context.Context // ends exports that outlive the shutdown; not a call's ctx
+}
+
+// enter says whether there is room for one more item.
+func (g *gate) enter() bool {
+	if g.waiting.Add(1) > g.limit {
+		g.waiting.Add(-1)
+		g.losses.add(g.signal, lossQueueFull, 1)
+		return false
+	}
+	return true
+}
+
+// export runs f for n items that have left the queue.
+func (g *gate) export(ctx context.Context, n int, f func(context.Context) error) error {
+	defer g.waiting.Add(int64(-n))
+	return guarded(ctx, g.life, g.losses, g.signal, n, f)
+}
+
+// guarded runs an export under ctx and life, and counts n items lost if it fails.
+func guarded(ctx, life context.Context, l *losses, s signal, n int, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(life, cancel)()
+	err := f(ctx)
+	if err == nil {
+		return nil
+	}
+	why := lossOf(ctx, err)
+	l.add(s, why, n)
+	return &exportError{signal: s, why: why, err: err}
+}
+
+// exportError is a failed export, as the SDK hands it to the error handler.
+type exportError struct {
+	signal signal
+	why    loss
+	err    error
+}
+
+func (e *exportError) Error() string { return "export " + e.signal.String() + ": " + e.err.Error() }
+func (e *exportError) Unwrap() error { return e.err }
+
+type spanGate struct {
+	gate
+	sdktrace.SpanProcessor
+}
+
+func (g *spanGate) OnEnd(s sdktrace.ReadOnlySpan) {
+	if s.SpanContext().IsSampled() && g.enter() {
+		g.SpanProcessor.OnEnd(s)
+	}
+}
+
+type spanExporter struct {
+	sdktrace.SpanExporter
+	gate *gate
+}
+
+func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	return e.gate.export(ctx, len(spans), func(ctx context.Context) error { return e.SpanExporter.ExportSpans(ctx, spans) })
+}
+
+// newSpanGate batches spans for e. The environment's queue size wins.
+func newSpanGate(e sdktrace.SpanExporter, limit int, life context.Context, l *losses) *spanGate {
+	g := &spanGate{gate: gate{signal: signalTraces, limit: int64(limit), losses: l, life: life}}
+	g.SpanProcessor = sdktrace.NewBatchSpanProcessor(&spanExporter{e, &g.gate}, sdktrace.WithMaxQueueSize(limit))
+	return g
+}
+
+type logGate struct {
+	gate
+	sdklog.Processor
+}
+
+func (g *logGate) OnEmit(ctx context.Context, r *sdklog.Record) error {
+	if !g.enter() {
+		return nil
+	}
+	return g.Processor.OnEmit(ctx, r)
+}
+
+type logExporter struct {
+	sdklog.Exporter
+	gate *gate
+}
+
+func (e *logExporter) Export(ctx context.Context, records []sdklog.Record) error {
+	return e.gate.export(ctx, len(records), func(ctx context.Context) error { return e.Exporter.Export(ctx, records) })
+}
+
+func newLogGate(e sdklog.Exporter, limit int, life context.Context, l *losses) *logGate {
+	g := &logGate{gate: gate{signal: signalLogs, limit: int64(limit), losses: l, life: life}}
+	g.Processor = sdklog.NewBatchProcessor(&logExporter{e, &g.gate}, sdklog.WithMaxQueueSize(limit))
+	return g
+}
+
+// metricExporter counts the metrics that did not arrive. Most are sums: the next export makes up for
+// them, but the time between has no points.
+type metricExporter struct {
+	sdkmetric.Exporter
+	losses *losses
+	life   context.Context
+}
+
+func (e *metricExporter) Export(ctx context.Context, data *metricdata.ResourceMetrics) error {
+	return guarded(ctx, e.life, e.losses, signalMetrics, metricCount(data), func(ctx context.Context) error { return e.Exporter.Export(ctx, data) })
+}
+
+func metricCount(data *metricdata.ResourceMetrics) int {
+	n := 0
+	for _, s := range data.ScopeMetrics {
+		n += len(s.Metrics)
+	}
+	return n
+}

@@ -1,0 +1,241 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"wsproxy/lifecycle"
+)
+
+// metrics records what happens once per connection or phase. What happens more often is counted by
+// lifecycle's atomics and summed up at collection. A nil *metrics records nothing.
+type metrics struct {
+	on    *instruments
+	known known
+
+	exchanges *sets[exchange]
+	lookups   *sets[lookup]
+	phases    *sets[phaseKey]
+	closes    *sets[closeKey]
+	routes    *sets[string]
+	failures  *sets[phaseKey]
+	refusals  *sets[phaseKey]
+	retries   *sets[retryKey]
+	lifetimes *sets[closeKey]
+	none      *set
+}
+
+// exchange is a request and its response.
+type exchange struct {
+	method, scheme, route, protocol, server string
+	port, status                            int
+	failed                                  string
+}
+
+type lookup struct {
+	name   string
+	failed lifecycle.Reason
+}
+
+type phaseKey struct {
+	route  string
+	phase  lifecycle.Phase
+	egress string
+	failed lifecycle.Reason
+}
+
+type closeKey struct {
+	route     string
+	cause     lifecycle.Cause
+	initiator lifecycle.Initiator
+	leg       lifecycle.Leg
+	code      string
+}
+
+type retryKey struct {
+	upstream string
+	failed   lifecycle.Reason
+}
+
+func newMetrics(s *Settings, p metric.MeterProvider, l *losses, z *sizes, suppressed *suppressor) (*metrics, error) {
+	meter := p.Meter(scopeName, metric.WithInstrumentationVersion(s.Version), metric.WithSchemaURL(schemaURL))
+	on, err := newInstruments(meter)
+	if err != nil {
+		return nil, err
+	}
+	m := &metrics{
+		on: on, known: newKnown(s),
+		exchanges: newSets(exchange.attributes), lookups: newSets(lookup.attributes), phases: newSets(phaseKey.attributes),
+		closes: newSets(closeKey.attributes), routes: newSets(routeAttributes), failures: newSets(phaseKey.failure),
+		refusals: newSets(phaseKey.refusal), retries: newSets(retryKey.attributes), lifetimes: newSets(closeKey.lifetime),
+		none: new(set),
+	}
+	m.zero(s)
+	c := newCollection(s, m, l, z, suppressed)
+	_, err = meter.RegisterCallback(c.observe, on.observables()...)
+	return m, err
+}
+
+// accepted counts a connection that asked for an upgrade, or that failed before it could.
+func (m *metrics) accepted(ctx context.Context, route string) {
+	if m != nil {
+		m.on.connectionAccepted.Add(ctx, 1, m.routes.of(route).add...)
+	}
+}
+
+// route is what the other methods take: the route's name as a value of a closed set.
+func (m *metrics) route(c *lifecycle.Connection) string {
+	if m == nil {
+		return ""
+	}
+	return m.known.route(c.Facts().Route)
+}
+
+func (m *metrics) opened(ctx context.Context, route string) {
+	if m != nil {
+		m.on.connectionOpened.Add(ctx, 1, m.routes.of(route).add...)
+	}
+}
+
+func (m *metrics) unused() {
+	if m != nil {
+		m.on.connectionUnused.Add(context.Background(), 1)
+	}
+}
+
+// failed counts a connection that was refused or failed.
+func (m *metrics) failed(ctx context.Context, route string, o *lifecycle.Outcome) {
+	if m == nil {
+		return
+	}
+	k := phaseKey{route: route, phase: o.Failure.Phase, failed: o.Failure.Reason}
+	if o.Kind == lifecycle.OutcomeRejected {
+		k.phase = lifecycle.PhaseNone
+		m.on.connectionRejected.Add(ctx, 1, m.refusals.of(k).add...)
+		return
+	}
+	m.on.connectionFailed.Add(ctx, 1, m.failures.of(k).add...)
+}
+
+func (m *metrics) closed(ctx context.Context, route string, opened time.Time, o *lifecycle.Outcome) {
+	if m == nil {
+		return
+	}
+	k := closeKey{
+		route: route, cause: o.Close.Cause, initiator: o.Close.Initiator, leg: o.Close.Leg, code: closeCodeClass(o.Close.Code),
+	}
+	m.on.connectionCloses.Add(ctx, 1, m.closes.of(k).add...)
+	k.leg, k.code = lifecycle.LegNone, ""
+	m.on.connectionDuration.Record(ctx, o.At.Sub(opened).Seconds(), m.lifetimes.of(k).record...)
+}
+
+// phase records how long a step took. A transfer's life has its own histogram.
+func (m *metrics) phase(ctx context.Context, route string, s *lifecycle.Step) {
+	if m == nil || s.Phase == lifecycle.PhaseTransfer {
+		return
+	}
+	k := phaseKey{route: route, phase: s.Phase, egress: egressType(s.EgressType), failed: s.Reason()}
+	took := s.Ended.Sub(s.Begun).Seconds()
+	m.on.phaseDuration.Record(ctx, took, m.phases.of(k).record...)
+	if s.Phase == lifecycle.PhaseDNS {
+		m.on.dnsLookupDuration.Record(ctx, took, m.lookups.of(lookup{m.known.host(s.Host), s.Reason()}).record...)
+	}
+}
+
+// retry counts a further attempt at dialling, after one that failed.
+func (m *metrics) retry(ctx context.Context, c *lifecycle.Connection, failed lifecycle.Reason) {
+	if m != nil {
+		m.on.upstreamRetries.Add(ctx, 1, m.retries.of(retryKey{m.known.upstream(c.Facts().Upstream), failed}).add...)
+	}
+}
+
+// handshake records a WebSocket request as the client saw it.
+func (m *metrics) handshake(ctx context.Context, c *lifecycle.Connection, took time.Duration, status int, failed lifecycle.Reason) {
+	if m == nil {
+		return
+	}
+	f := c.Facts()
+	m.request(ctx, took, exchange{
+		method: method(f.Method), scheme: scheme(f.Scheme), route: f.Pattern, protocol: protocolVersion(f.Protocol),
+		status: status, failed: failed.String(),
+	})
+}
+
+// request records any request of a client.
+func (m *metrics) request(ctx context.Context, took time.Duration, k exchange) {
+	if m != nil {
+		m.on.httpServerRequestDuration.Record(ctx, took.Seconds(), m.exchanges.of(k).record...)
+	}
+}
+
+// upgrade records the handshake with the upstream.
+func (m *metrics) upgrade(ctx context.Context, s *lifecycle.Step) {
+	if m == nil {
+		return
+	}
+	host, port := splitAddress(s.Host)
+	k := exchange{method: "GET", protocol: "1.1", server: m.known.host(host), status: s.Status, failed: s.Reason().String()}
+	if k.server != other {
+		k.port = port
+	}
+	m.on.httpClientRequestDuration.Record(ctx, s.Ended.Sub(s.Begun).Seconds(), m.exchanges.of(k).record...)
+}
+
+func (k exchange) attributes() list {
+	l := make(list, 0, 8)
+	l.string(keyHTTPRequestMethod, k.method)
+	l.string(keyURLScheme, k.scheme)
+	l.string(keyHTTPRoute, k.route)
+	l.string(keyNetworkProtocolVersion, k.protocol)
+	l.string(keyServerAddress, k.server)
+	l.int(keyServerPort, k.port)
+	if k.status >= 100 && k.status < 600 {
+		l.int(keyHTTPResponseStatusCode, k.status)
+	}
+	l.string(keyErrorType, k.failed)
+	return l
+}
+
+func (k lookup) attributes() list {
+	l := list{keyDNSQuestionName.String(k.name)}
+	l.failure(k.failed)
+	return l
+}
+
+func (k phaseKey) attributes() list {
+	l := list{keyPhaseName.String(k.phase.String()), keyRouteName.String(k.route)}
+	l.string(keyEgressType, k.egress)
+	l.failure(k.failed)
+	return l
+}
+
+func (k phaseKey) failure() list {
+	return list{keyRouteName.String(k.route), keyPhaseName.String(k.phase.String()), keyErrorType.String(k.failed.String())}
+}
+
+func (k phaseKey) refusal() list {
+	return list{keyRouteName.String(k.route), keyErrorType.String(k.failed.String())}
+}
+
+func (k closeKey) attributes() list {
+	l := k.lifetime()
+	l.string(keyCloseLeg, k.leg.String())
+	l.string(keyCloseCodeClass, k.code)
+	return l
+}
+
+func (k closeKey) lifetime() list {
+	l := list{keyRouteName.String(k.route), keyCloseCause.String(k.cause.String())}
+	l.string(keyCloseInitiator, k.initiator.String())
+	return l
+}
+
+func (k retryKey) attributes() list {
+	l := list{keyUpstreamName.String(k.upstream)}
+	l.failure(k.failed)
+	return l
+}
+
+func routeAttributes(route string) list { return list{keyRouteName.String(route)} }

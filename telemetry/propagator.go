@@ -1,0 +1,41 @@
+package telemetry
+
+import (
+	"context"
+	"net/http"
+
+	"go.opentelemetry.io/otel/propagation"
+)
+
+// propagator is OTEL_PROPAGATORS' (W3C trace context and baggage by default). With tracing off, or
+// with no propagators, it leaves headers as they are, so that the client's context passes through.
+type propagator struct {
+	of propagation.TextMapPropagator
+	on bool
+}
+
+// fields are the headers of every format that can be configured. One that is not ours must not
+// contradict the one that is.
+var fields = []string{
+	"Traceparent", "Tracestate", "Baggage",
+	"B3", "X-B3-Traceid", "X-B3-Spanid", "X-B3-Parentspanid", "X-B3-Sampled", "X-B3-Flags",
+	"Uber-Trace-Id", "X-Amzn-Trace-Id", "Ot-Tracer-Traceid", "Ot-Tracer-Spanid", "Ot-Tracer-Sampled",
+}
+
+func (p *propagator) Extract(ctx context.Context, h http.Header) context.Context {
+	if !p.on {
+		return ctx
+	}
+	return p.of.Extract(ctx, propagation.HeaderCarrier(h))
+}
+
+// Inject replaces whatever trace context h has by ctx's.
+func (p *propagator) Inject(ctx context.Context, h http.Header) {
+	if !p.on || len(p.of.Fields()) == 0 {
+		return
+	}
+	for _, f := range fields {
+		delete(h, f)
+	}
+	p.of.Inject(ctx, propagation.HeaderCarrier(h))
+}

@@ -1,0 +1,217 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/contrib/instrumentation/runtime"
+	"go.opentelemetry.io/contrib/propagators/autoprop"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// providers is what New built. A signal that is off has no provider.
+type providers struct {
+	traces     trace.TracerProvider
+	metrics    metric.MeterProvider
+	logs       log.LoggerProvider
+	propagator propagation.TextMapPropagator
+	prometheus http.Handler
+
+	stops []func(context.Context) error
+	kill  context.CancelFunc // ends exports under way; nil: there are none
+}
+
+// shutdown flushes and ends every provider side by side. Exports still under way after that are cut
+// off, so that nothing of ours waits on a collector any more.
+func (p *providers) shutdown(ctx context.Context, each time.Duration) error {
+	if p == nil {
+		return nil
+	}
+	if p.kill != nil {
+		defer p.kill()
+		defer time.AfterFunc(each, p.kill).Stop()
+	}
+	return sideBySide(ctx, each, p.stops)
+}
+
+// newProviders builds them in the order that New promises. What it returns beside an error is to be
+// shut down, too.
+func newProviders(ctx context.Context, s *Settings, l *losses, z *sizes, c *console) (*providers, error) {
+	p := &providers{prometheus: http.NotFoundHandler(), propagator: propagation.NewCompositeTextMapPropagator()}
+	if s.disabled() {
+		return p, nil
+	}
+	life, kill := context.WithCancel(context.Background())
+	p.kill = kill
+	// The SDK reports errors, its own log lines and its self-metrics to process-wide places and to no
+	// other.
+	otel.SetErrorHandler(&errorHandler{console: c})
+	otel.SetLogger(sdkLogger(c, s.Env("OTEL_LOG_LEVEL")))
+	p.propagator = autoprop.NewTextMapPropagator()
+
+	reader, handler, err := newPrometheus(z)
+	if err != nil {
+		return p, err
+	}
+	p.prometheus = handler
+	if file := s.Env("OTEL_CONFIG_FILE"); file != "" {
+		return p, p.fromFile(ctx, file, s, reader)
+	}
+	b := builder{settings: s, losses: l, sizes: z, life: life}
+	return p, b.build(ctx, p, reader)
+}
+
+// builder makes the providers that neither file nor OTEL_SDK_DISABLED decided on.
+type builder struct {
+	settings  *Settings
+	losses    *losses
+	sizes     *sizes
+	life      context.Context
+	resource  *resource.Resource
+	collector *collector // of the block; nil without
+}
+
+func (b *builder) build(ctx context.Context, p *providers, prometheus sdkmetric.Reader) error {
+	var err error
+	if b.resource, err = newResource(ctx, b.settings); err != nil {
+		return err
+	}
+	if b.settings.OTLP.Endpoint != "" {
+		if b.collector, err = b.settings.OTLP.collector(); err != nil {
+			return err
+		}
+	}
+	// Metrics first: the other signals' parts look up the meter provider as they are built.
+	return errors.Join(b.metrics(ctx, p, prometheus), b.traces(ctx, p), b.logs(ctx, p))
+}
+
+func (b *builder) metrics(ctx context.Context, p *providers, prometheus sdkmetric.Reader) error {
+	opts := append(meterOptions(b.settings), sdkmetric.WithResource(b.resource), sdkmetric.WithReader(prometheus))
+	reader, err := b.reader(ctx)
+	if err != nil {
+		return fmt.Errorf("metrics exporter: %w", err)
+	}
+	if reader != nil {
+		opts = append(opts, sdkmetric.WithReader(reader))
+	}
+	provider := sdkmetric.NewMeterProvider(opts...)
+	p.stops = append(p.stops, provider.Shutdown)
+	return p.useMetrics(provider)
+}
+
+// useMetrics makes m the provider of our metrics and of the libraries'.
+func (p *providers) useMetrics(m metric.MeterProvider) error {
+	p.metrics = m
+	otel.SetMeterProvider(m)
+	if err := runtime.Start(runtime.WithMeterProvider(m)); err != nil {
+		return fmt.Errorf("runtime metrics: %w", err)
+	}
+	return nil
+}
+
+// reader pushes metrics to the collector; nil if there is none.
+func (b *builder) reader(ctx context.Context) (sdkmetric.Reader, error) {
+	var exporter sdkmetric.Exporter
+	var err error
+	switch o := b.settings.origin(signalMetrics); {
+	case o == originNone:
+		return nil, nil
+	case o == originBlock:
+		exporter, err = b.collector.metrics(ctx)
+	case b.settings.exporter(signalMetrics) != "" && b.settings.exporter(signalMetrics) != "otlp":
+		return autoexport.NewMetricReader(ctx) // console and prometheus
+	default: // as autoexport does it, whose reader takes no producer
+		exporter, err = environmentMetrics(ctx, b.settings.environmentProtocol(signalMetrics))
+	}
+	if err != nil {
+		return nil, err
+	}
+	opts := []sdkmetric.PeriodicReaderOption{sdkmetric.WithProducer(b.sizes)}
+	if b.settings.Env("OTEL_METRIC_EXPORT_INTERVAL") == "" {
+		opts = append(opts, sdkmetric.WithInterval(b.settings.Interval))
+	}
+	return sdkmetric.NewPeriodicReader(&metricExporter{exporter, b.losses, b.life}, opts...), nil
+}
+
+func environmentMetrics(ctx context.Context, protocol string) (sdkmetric.Exporter, error) {
+	switch protocol {
+	case protocolGRPC:
+		return otlpmetricgrpc.New(ctx)
+	case "", protocolHTTP:
+		return otlpmetrichttp.New(ctx)
+	}
+	return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is neither %s nor %s", protocol, protocolGRPC, protocolHTTP)
+}
+
+func (b *builder) traces(ctx context.Context, p *providers) error {
+	var exporter sdktrace.SpanExporter
+	var err error
+	switch b.settings.origin(signalTraces) {
+	case originNone:
+		return nil
+	case originBlock:
+		exporter, err = b.collector.traces(ctx)
+	default:
+		exporter, err = autoexport.NewSpanExporter(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("traces exporter: %w", err)
+	}
+	sampler, err := b.settings.sampler()
+	if err != nil {
+		return err
+	}
+	queue := b.settings.size("OTEL_BSP_MAX_QUEUE_SIZE", queueLimit)
+	provider := sdktrace.NewTracerProvider(
+		sdktrace.WithResource(b.resource),
+		sdktrace.WithSampler(linkedSampler{sampler}),
+		sdktrace.WithSpanProcessor(newSpanGate(exporter, queue, b.life, b.losses)))
+	p.traces = provider
+	p.stops = append(p.stops, provider.Shutdown)
+	return nil
+}
+
+func (b *builder) logs(ctx context.Context, p *providers) error {
+	var exporter sdklog.Exporter
+	var err error
+	switch b.settings.origin(signalLogs) {
+	case originNone:
+		return nil
+	case originBlock:
+		exporter, err = b.collector.logs(ctx)
+	default:
+		exporter, err = autoexport.NewLogExporter(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("logs exporter: %w", err)
+	}
+	queue := b.settings.size("OTEL_BLRP_MAX_QUEUE_SIZE", queueLimit)
+	provider := sdklog.NewLoggerProvider(sdklog.WithResource(b.resource), sdklog.WithProcessor(newLogGate(exporter, queue, b.life, b.losses)))
+	p.logs = provider
+	p.stops = append(p.stops, provider.Shutdown)
+	return nil
+}
+
+// seriesPerRoute bounds what one route adds to one instrument: 23 causes with the close codes, legs
+// and initiators that go with each, or every phase's reasons for two kinds of egress, are below it.
+const seriesPerRoute = 500
+
+// meterOptions raises the SDK's cardinality limit where the configuration itself, whose names are all
+// that labels may hold, makes more series.
+func meterOptions(s *Settings) []sdkmetric.Option {
+	return []sdkmetric.Option{sdkmetric.WithCardinalityLimit(max(2000, seriesPerRoute*(len(s.Routes)+1)))}
+}

@@ -1,0 +1,179 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"wsproxy/lifecycle"
+)
+
+// beginServer makes the SERVER span, now that name, parent and sampling are known, with the start that
+// was noted before, and the TLS handshake under it.
+func (w *watcher) beginServer(ctx context.Context) context.Context {
+	if w.tel.tracer == nil {
+		return ctx
+	}
+	f := w.conn.Facts()
+	ctx, span := startServer(ctx, w.tel.tracer, serverName(f.Method, f.Pattern), w.conn.Accepted, f.Trusted, serverAttributes(w.conn, &f))
+	w.setup.server, w.server, w.setup.named = span, span.SpanContext(), f.Pattern != ""
+	w.conn.SetTraceID(w.server.TraceID().String())
+	if t := w.setup.tls; t != nil {
+		w.after(spanTLSServerHandshake, trace.SpanKindInternal, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
+	}
+	return ctx
+}
+
+// startServer starts a SERVER span. An incoming context that is not trusted is linked, not continued,
+// and its sampled flag and baggage are ignored: who calls us must not choose what we pay for.
+func startServer(ctx context.Context, t trace.Tracer, name string, at time.Time, trusted bool, attrs list) (context.Context, trace.Span) {
+	opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(at), trace.WithAttributes(attrs...)}
+	if !trusted {
+		opts = append(opts, trace.WithNewRoot())
+		if incoming := trace.SpanContextFromContext(ctx); incoming.IsValid() {
+			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: incoming}))
+		}
+		ctx = baggage.ContextWithoutBaggage(ctx)
+	}
+	return t.Start(ctx, name, opts...)
+}
+
+func serverName(m, pattern string) string {
+	m = method(m)
+	if m == other {
+		m = "HTTP"
+	}
+	if pattern == "" {
+		return m
+	}
+	return m + " " + pattern
+}
+
+// serverAttributes are those known when the request head is complete.
+func serverAttributes(c *lifecycle.Connection, f *lifecycle.Facts) list {
+	l := make(list, 0, 20)
+	l.string(keyHTTPRequestMethod, method(f.Method))
+	l.string(keyHTTPRoute, f.Pattern)
+	l.string(keyURLScheme, scheme(f.Scheme))
+	l.text(keyURLPath, f.Path)
+	l.server(f.Host)
+	l.peer(c.Client)
+	l.client(f.Client)
+	l.text(keyUserAgentOriginal, f.UserAgent)
+	l.string(keyNetworkProtocolName, "http")
+	l.text(keyNetworkProtocolVersion, f.Protocol)
+	l.string(keyConnectionID, c.ID)
+	l.string(keyMode, f.Mode.String())
+	l = append(l, keyConfigGeneration.Int(f.Generation))
+	l.string(keyRouteName, f.Route)
+	l.string(keyUpstreamName, f.Upstream)
+	return l
+}
+
+// named gives the SERVER span its final name if the route was not known at its start. Its attributes
+// come at the end.
+func (w *watcher) named() {
+	if w.setup.server == nil || w.setup.named || !w.setup.server.IsRecording() {
+		return
+	}
+	f := w.conn.Facts()
+	w.setup.server.SetName(serverName(f.Method, f.Pattern))
+}
+
+// endServer ends the SERVER span: with a 101, or with the response of a failed connection.
+func (w *watcher) endServer(at time.Time, status int, failure *lifecycle.Failure) {
+	span := w.setup.server
+	if span == nil {
+		return
+	}
+	if w.setup.upgrade != nil { // a handshake that nobody ended; cannot be told apart from one under way
+		w.setup.upgrade.End(trace.WithTimestamp(at))
+		w.setup.upgrade = nil
+	}
+	if span.IsRecording() {
+		span.SetAttributes(w.resultAttributes(status, failure)...)
+		if failure != nil && isServerError(status, failure.Reason) {
+			span.SetStatus(codes.Error, failure.Phase.String()+": "+failure.Reason.String())
+		}
+	}
+	span.End(trace.WithTimestamp(at))
+}
+
+func (w *watcher) resultAttributes(status int, failure *lifecycle.Failure) list {
+	f := w.conn.Facts()
+	l := make(list, 0, 10)
+	l.int(keyHTTPResponseStatusCode, status)
+	if !w.setup.named {
+		l.string(keyHTTPRoute, f.Pattern)
+		l.string(keyRouteName, f.Route)
+	}
+	l.string(keyUpstreamName, f.Upstream)
+	l.string(keyTargetName, f.Target)
+	l.string(keyEgressName, f.Egress)
+	if failure != nil {
+		l.string(keyPhaseName, failure.Phase.String())
+		l.failure(failure.Reason)
+		return l
+	}
+	l.text(keyWebsocketSubprotocol, f.Subprotocol)
+	l.text(keyWebsocketExtensions, f.Extensions)
+	l.string(keyFraming, f.Framing)
+	return l
+}
+
+// isServerError says whether a failure is one of a SERVER span: 5xx, or no answer, because the client
+// left before it or because none could be given. 4xx is the client's.
+func isServerError(status int, r lifecycle.Reason) bool {
+	return status >= 500 || status == 0 || r == lifecycle.ReasonClientGone
+}
+
+// failedHead makes the root span of a connection that failed before its request was complete: of the
+// TLS handshake if that failed, else of the request, with the TLS handshake under it.
+func (w *watcher) failedHead(o *lifecycle.Outcome) {
+	if w.tel.tracer == nil {
+		return
+	}
+	if w.setup.request == nil {
+		if t := w.setup.tls; t != nil {
+			attrs := acceptAttributes(t)
+			attrs.peer(w.conn.Client)
+			attrs.string(keyConnectionID, w.conn.ID)
+			w.root(spanTLSServerHandshake, trace.SpanKindInternal, t.Begun, t.Ended, t.Reason(), attrs)
+		}
+		return
+	}
+	var attrs list
+	attrs.client(w.conn.Facts().Client)
+	attrs.peer(w.conn.Client)
+	attrs.int(keyHTTPResponseStatusCode, o.Status)
+	attrs.string(keyConnectionID, w.conn.ID)
+	attrs.string(keyPhaseName, o.Failure.Phase.String())
+	attrs.failure(o.Failure.Reason)
+	status := lifecycle.ReasonNone
+	if isServerError(o.Status, o.Failure.Reason) {
+		status = o.Failure.Reason
+	}
+	w.root(spanRequest, trace.SpanKindServer, w.conn.Accepted, o.At, status, attrs)
+	if t := w.setup.tls; t != nil {
+		w.after(spanTLSServerHandshake, trace.SpanKindInternal, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
+	}
+}
+
+// root makes a span of something that is over and is a trace of its own.
+func (w *watcher) root(name string, kind trace.SpanKind, begun, ended time.Time, failed lifecycle.Reason, attrs list) {
+	_, span := w.tel.tracer.Start(context.Background(), name,
+		trace.WithSpanKind(kind), trace.WithTimestamp(begun), trace.WithAttributes(attrs...))
+	finish(span, failed, ended)
+	w.server = span.SpanContext()
+	w.conn.SetTraceID(w.server.TraceID().String())
+}
+
+func acceptAttributes(s *lifecycle.Step) list {
+	l := make(list, 0, 12)
+	l.tls(s.TLS)
+	l.failure(s.Reason())
+	return l
+}

@@ -1,0 +1,125 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/trace"
+
+	"wsproxy/lifecycle"
+)
+
+const scopeName = "wsproxy"
+
+// Telemetry is wsproxy's traces, metrics and logs. Shutdown ends it.
+type Telemetry struct {
+	settings  Settings
+	providers *providers
+	losses    *losses
+	console   *console
+	logger    *slog.Logger
+	lines     *slog.Logger // console only: what is exported in another form, or is about the export
+
+	tracer   trace.Tracer // nil: tracing is off
+	events   log.Logger   // nil: no log records are exported
+	metrics  *metrics     // nil: the SDK is disabled
+	segments *scheduler
+	system   *system
+}
+
+// New builds the providers, in this order of precedence: OTEL_SDK_DISABLED, OTEL_CONFIG_FILE, the
+// other OTEL_ variables, the settings. Where none of them names a collector, nothing goes out on the
+// network. ctx bounds the set-up only.
+func New(ctx context.Context, s Settings) (*Telemetry, error) {
+	s = s.withDefaults()
+	// The SDK counts what it drops only if this is set before its parts are built.
+	if err := os.Setenv("OTEL_GO_X_OBSERVABILITY", "true"); err != nil {
+		return nil, fmt.Errorf("set up telemetry: %w", err)
+	}
+	sizes := &sizes{settings: &s, started: time.Now()}
+	losses := newLosses()
+	console := newConsole(s.Log)
+	p, err := newProviders(ctx, &s, losses, sizes, console)
+	if err != nil {
+		return nil, fmt.Errorf("set up telemetry: %w", errors.Join(err, p.shutdown(ctx, s.Flush)))
+	}
+	return assemble(s, p, losses, sizes, console)
+}
+
+// assemble makes everything that stands on the providers.
+func assemble(s Settings, p *providers, l *losses, z *sizes, c *console) (*Telemetry, error) {
+	t := &Telemetry{settings: s, providers: p, losses: l, console: c, lines: c.logger()}
+	version := s.Version
+	if p.traces != nil {
+		t.tracer = p.traces.Tracer(scopeName, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(schemaURL))
+	}
+	if p.logs != nil {
+		t.events = p.logs.Logger(scopeName, log.WithInstrumentationVersion(version), log.WithSchemaURL(schemaURL))
+	}
+	l.reportTo(t.dropping)
+	t.logger = slog.New(newHandler(c, p.logs, version))
+	if p.metrics != nil {
+		for _, r := range s.Routes {
+			s.Registry.Declare(lifecycle.Key{Mode: r.Mode, Route: r.Name, Upstream: r.Upstream})
+		}
+		var err error
+		if t.metrics, err = newMetrics(&t.settings, p.metrics, l, z, c.limit); err != nil {
+			return nil, errors.Join(fmt.Errorf("make instruments: %w", err), p.shutdown(context.Background(), s.Flush))
+		}
+	}
+	if t.tracer != nil {
+		t.segments = newScheduler(s.Segments)
+	}
+	t.system = &system{tel: t}
+	if s.System != nil {
+		s.System.Observe(t.system.entered)
+	}
+	return t, nil
+}
+
+// Observers is who is to be told of every connection; they go into a Registry before its first Open.
+func (t *Telemetry) Observers() []lifecycle.Observer { return []lifecycle.Observer{observer{t}} }
+
+// Propagator carries trace contexts in HTTP headers.
+func (t *Telemetry) Propagator() lifecycle.Propagator {
+	return &propagator{of: t.providers.propagator, on: t.tracer != nil}
+}
+
+// Metrics serves what Prometheus scrapes.
+func (t *Telemetry) Metrics() http.Handler { return t.providers.prometheus }
+
+// Logger writes to the console and, where logs are exported, to the collector.
+func (t *Telemetry) Logger() *slog.Logger { return t.logger }
+
+// Level is the least level that Logger writes. It may be changed at any time.
+func (t *Telemetry) Level() *slog.LevelVar { return &t.console.level }
+
+// Shutdown flushes and ends all signals side by side, each within Settings.Flush and ctx. It is called
+// after the last connection has closed.
+func (t *Telemetry) Shutdown(ctx context.Context) error {
+	t.segments.stop()
+	t.system.leave(time.Now())
+	return t.providers.shutdown(ctx, t.settings.Flush)
+}
+
+// sideBySide runs all of fs at once, each under a deadline of its own, and returns what went wrong.
+func sideBySide(ctx context.Context, each time.Duration, fs []func(context.Context) error) error {
+	errs := make([]error, len(fs))
+	var wg sync.WaitGroup
+	for i, f := range fs {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, each)
+			defer cancel()
+			errs[i] = f(ctx)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,141 @@
+package telemetry
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"wsproxy/lifecycle"
+)
+
+// transfer is what the segments of one open connection need. A segment is built when it ends, with its
+// true start and the numbers since then: nothing live is held for hours.
+type transfer struct {
+	watcher *watcher
+	due     time.Time // end of the current segment; guarded by the scheduler, as is index
+	index   int       // in the scheduler's heap, -1: not in it
+
+	mu      sync.Mutex
+	begun   time.Time // of the current segment
+	length  time.Duration
+	number  int
+	before  trace.SpanContext // of the segment before
+	counted [2]sums           // at the end of the segment before
+	over    bool
+}
+
+// sums are the numbers of one direction that spans tell.
+type sums struct {
+	bytes, messages uint64
+	stall           time.Duration
+}
+
+func sumsOf(f *lifecycle.Flow) sums {
+	return sums{bytes: f.Bytes.Load(), messages: f.Messages(), stall: time.Duration(f.StallNanos.Load())}
+}
+
+// cut ends the current segment. The caller holds mu.
+func (t *transfer) cut(at time.Time, final bool) {
+	w := t.watcher
+	l := make(list, 0, 9)
+	l.string(keyConnectionID, w.conn.ID)
+	l = append(l, keySegmentIndex.Int(t.number), keySegmentFinal.Bool(final))
+	for i, d := range []lifecycle.Direction{lifecycle.Upstream, lifecycle.Downstream} {
+		now, before := sumsOf(w.conn.Flow(d)), t.counted[i]
+		l.sums(segmentKeys[i], sums{now.bytes - before.bytes, now.messages - before.messages, now.stall - before.stall})
+		t.counted[i] = now
+	}
+	var links []trace.Link
+	if t.before.IsValid() {
+		links = append(links, trace.Link{SpanContext: t.before})
+	}
+	t.before = w.part(spanWebsocketTransfer, t.begun, at, links, l)
+	t.begun = at
+	t.number++
+}
+
+// sumKeys are the attributes of one direction's sums.
+type sumKeys struct{ bytes, messages, stall attribute.Key }
+
+var (
+	segmentKeys = [2]sumKeys{
+		{keySegmentUpstreamBytes, keySegmentUpstreamMessages, keySegmentUpstreamStall},
+		{keySegmentDownstreamBytes, keySegmentDownstreamMessages, keySegmentDownstreamStall},
+	}
+	totalKeys = [2]sumKeys{
+		{keyTotalUpstreamBytes, keyTotalUpstreamMessages, keyTotalUpstreamStall},
+		{keyTotalDownstreamBytes, keyTotalDownstreamMessages, keyTotalDownstreamStall},
+	}
+)
+
+func (l *list) sums(k sumKeys, s sums) {
+	*l = append(*l, k.bytes.Int64(int64(s.bytes)), k.messages.Int64(int64(s.messages)), k.stall.Float64(s.stall.Seconds()))
+}
+
+// totals adds both directions' sums of a connection that ended.
+func (l *list) totals(o *lifecycle.Outcome) {
+	for i, c := range []*lifecycle.Counts{&o.Upstream, &o.Down} {
+		l.sums(totalKeys[i], sums{c.Bytes, c.Messages(), c.Stall})
+	}
+}
+
+// part makes a span of an open connection's life: under the SERVER span, or in linked mode a root with
+// a link to it.
+func (w *watcher) part(name string, begun, ended time.Time, links []trace.Link, attrs list) trace.SpanContext {
+	ctx := w.within(context.Background())
+	opts := []trace.SpanStartOption{trace.WithTimestamp(begun), trace.WithAttributes(attrs...)}
+	if w.tel.settings.Linked {
+		ctx = context.WithValue(ctx, linkedKey{}, true)
+		opts = append(opts, trace.WithNewRoot())
+		links = append(links, trace.Link{SpanContext: w.server})
+	}
+	if len(links) > 0 {
+		opts = append(opts, trace.WithLinks(links...))
+	}
+	_, span := w.tel.tracer.Start(ctx, name, opts...)
+	span.End(trace.WithTimestamp(ended))
+	return span.SpanContext()
+}
+
+// transferred ends the last segment.
+func (w *watcher) transferred(s *lifecycle.Step) {
+	if w.open != nil {
+		w.tel.segments.end(w.open, s.Ended)
+		w.open = nil
+	}
+}
+
+// closeSpan makes the span of the close with the connection's totals.
+func (w *watcher) closeSpan(o *lifecycle.Outcome) {
+	if w.tel.tracer == nil || !w.server.IsSampled() {
+		return
+	}
+	begun, ended := o.At, o.At
+	for _, m := range w.conn.Timeline() {
+		if m.Phase == lifecycle.PhaseClose {
+			begun = w.conn.Accepted.Add(m.Start)
+			ended = begun.Add(max(m.Duration, 0))
+		}
+	}
+	l := make(list, 0, 16)
+	l.string(keyConnectionID, w.conn.ID)
+	l.close(o.Close)
+	l.string(keyFraming, w.conn.Facts().Framing)
+	l.totals(o)
+	w.part(spanWebsocketClose, begun, ended, nil, l)
+}
+
+func (l *list) close(c lifecycle.Close) {
+	l.string(keyCloseCause, c.Cause.String())
+	l.string(keyCloseInitiator, c.Initiator.String())
+	l.string(keyCloseLeg, c.Leg.String())
+	if c.Code > 0 {
+		l.int(keyCloseCode, c.Code)
+	}
+	*l = append(*l, keyCloseClean.Bool(c.Clean))
+	l.flag(keyCloseFrameTruncated, c.FrameTruncated)
+	l.flag(keyCloseTLSTruncated, c.TLSTruncated)
+}

@@ -1,0 +1,205 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"wsproxy/lifecycle"
+)
+
+type observer struct{ tel *Telemetry }
+
+func (o observer) Watch(c *lifecycle.Connection) lifecycle.Watcher {
+	return &watcher{tel: o.tel, conn: c, setup: new(setup)}
+}
+
+// watcher follows one connection. From the 101 on it holds a few hundred bytes and no live span.
+type watcher struct {
+	tel    *Telemetry
+	conn   *lifecycle.Connection
+	setup  *setup            // nil from the 101 on
+	server trace.SpanContext // of the SERVER span; not valid with tracing off
+	peer   string            // address of the socket towards the upstream
+	label  string            // route.name on metrics
+	open   *transfer         // nil before the 101 and for a connection that is not sampled
+}
+
+// setup is what is remembered until the 101.
+type setup struct {
+	tls     *lifecycle.Step // tls_accept, ended
+	request *lifecycle.Step
+	head    time.Time // the request head was complete
+	server  trace.Span
+	upgrade trace.Span
+	attempt int
+	failed  lifecycle.Reason // of the last step that failed
+	counted bool             // in connection.accepted
+	named   bool             // the SERVER span began with its final name
+}
+
+func (w *watcher) Begin(ctx context.Context, s *lifecycle.Step) context.Context {
+	switch s.Phase {
+	case lifecycle.PhaseRequest:
+		w.setup.request = s
+	case lifecycle.PhaseRoute:
+		w.setup.head = s.Begun
+		return w.beginServer(ctx)
+	case lifecycle.PhaseDNS, lifecycle.PhaseConnect, lifecycle.PhaseProxy, lifecycle.PhaseTLS:
+		w.attempt(s)
+		return w.within(ctx)
+	case lifecycle.PhaseUpgrade:
+		w.attempt(s)
+		return w.beginUpgrade(ctx, s)
+	case lifecycle.PhaseTransfer:
+		w.opened(s)
+	}
+	return ctx
+}
+
+func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
+	var ctx context.Context // with the step's own span, for exemplars
+	switch s.Phase {
+	case lifecycle.PhaseTLSAccept:
+		w.setup.tls = s
+		return
+	case lifecycle.PhaseRequest: // noted at its begin; told when the connection is known to be one
+		return
+	case lifecycle.PhaseTransfer:
+		w.transferred(s)
+		return
+	case lifecycle.PhaseRoute:
+		w.named()
+		w.accepted()
+		ctx = w.within(context.Background())
+	case lifecycle.PhaseDNS:
+		ctx = w.lookup(s)
+	case lifecycle.PhaseConnect:
+		ctx = w.connected(s)
+	case lifecycle.PhaseProxy:
+		ctx = w.tunnelled(s)
+	case lifecycle.PhaseTLS:
+		ctx = w.secured(s)
+	case lifecycle.PhaseUpgrade:
+		ctx = w.upgraded(s)
+	default:
+		ctx = w.within(context.Background())
+	}
+	if w.setup != nil {
+		w.setup.failed = s.Reason()
+	}
+	w.tel.metrics.phase(ctx, w.label, s)
+}
+
+func (w *watcher) Done(o lifecycle.Outcome) {
+	switch o.Kind {
+	case lifecycle.OutcomeDismissed:
+		return
+	case lifecycle.OutcomeUnused:
+		w.tel.metrics.unused()
+		return
+	case lifecycle.OutcomeClosed:
+		w.closed(&o)
+	default:
+		w.accepted()
+		w.failedSetup(&o)
+		w.setup = nil
+	}
+	w.access(&o)
+}
+
+// attempt counts a step of a further attempt at dialling.
+func (w *watcher) attempt(s *lifecycle.Step) {
+	if s.Attempt > max(w.setup.attempt, 1) {
+		w.tel.metrics.retry(w.within(context.Background()), w.conn, w.setup.failed)
+	}
+	w.setup.attempt = s.Attempt
+}
+
+// accepted counts the connection, once it is known to be one and its route is known. The phases before
+// the route are told then, too: those of a plain request or of an unused connection never are.
+func (w *watcher) accepted() {
+	if w.setup.counted {
+		return
+	}
+	w.setup.counted = true
+	w.label = w.tel.metrics.route(w.conn)
+	ctx := w.within(context.Background())
+	w.tel.metrics.accepted(ctx, w.label)
+	for _, s := range []*lifecycle.Step{w.setup.tls, w.setup.request} {
+		if s != nil && !s.Ended.IsZero() {
+			w.tel.metrics.phase(ctx, w.label, s)
+		}
+	}
+}
+
+// opened ends the handshake's spans and starts the transfer's.
+func (w *watcher) opened(s *lifecycle.Step) {
+	w.endServer(s.Begun, statusSwitching, nil)
+	ctx := w.within(context.Background())
+	w.tel.metrics.opened(ctx, w.label)
+	w.tel.metrics.handshake(ctx, w.conn, s.Begun.Sub(w.setup.head), statusSwitching, lifecycle.ReasonNone)
+	w.setup = nil
+	if w.tel.tracer != nil && w.server.IsSampled() {
+		w.open = w.tel.segments.begin(w, s.Begun)
+	}
+	w.accessOpened()
+}
+
+func (w *watcher) closed(o *lifecycle.Outcome) {
+	if w.open != nil { // transfer never ended
+		w.tel.segments.end(w.open, o.At)
+		w.open = nil
+	}
+	w.closeSpan(o)
+	w.tel.metrics.closed(w.within(context.Background()), w.label, w.conn.Opened(), o)
+}
+
+// failedSetup tells of a connection that never upgraded.
+func (w *watcher) failedSetup(o *lifecycle.Outcome) {
+	if w.setup.server != nil {
+		w.endServer(o.At, o.Status, o.Failure)
+	} else {
+		w.failedHead(o)
+	}
+	ctx := w.within(context.Background())
+	w.tel.metrics.failed(ctx, w.label, o)
+	if !w.setup.head.IsZero() {
+		w.tel.metrics.handshake(ctx, w.conn, o.At.Sub(w.setup.head), o.Status, o.Failure.Reason)
+	}
+}
+
+const statusSwitching = 101
+
+// within returns ctx with the SERVER span in it.
+func (w *watcher) within(ctx context.Context) context.Context {
+	if !w.server.IsValid() || trace.SpanContextFromContext(ctx).Equal(w.server) {
+		return ctx
+	}
+	if w.setup != nil && w.setup.server != nil {
+		return trace.ContextWithSpan(ctx, w.setup.server)
+	}
+	return trace.ContextWithSpanContext(ctx, w.server)
+}
+
+// after makes a span of something that is over, under the SERVER span, and returns a ctx with it. Of a
+// connection that is not sampled nothing is made.
+func (w *watcher) after(name string, kind trace.SpanKind, begun, ended time.Time, failed lifecycle.Reason, attrs list) context.Context {
+	ctx := w.within(context.Background())
+	if w.tel.tracer == nil || !w.server.IsSampled() {
+		return ctx
+	}
+	ctx, span := w.tel.tracer.Start(ctx, name, trace.WithSpanKind(kind), trace.WithTimestamp(begun), trace.WithAttributes(attrs...))
+	finish(span, failed, ended)
+	return ctx
+}
+
+// finish ends a span. failed is the reason of the phase that the span stands for, if it failed.
+func finish(span trace.Span, failed lifecycle.Reason, at time.Time) {
+	if failed != lifecycle.ReasonNone {
+		span.SetStatus(codes.Error, failed.String())
+	}
+	span.End(trace.WithTimestamp(at))
+}
