@@ -64,7 +64,7 @@ func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 	a.tls = a.certificateStore()
 	settings, err := a.telemetrySettings()
 	if err != nil {
-		return nil, err
+		return nil, configError{err}
 	}
 	t, err := telemetry.New(ctx, settings)
 	if err != nil {
@@ -83,7 +83,7 @@ func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 	}
 	if err != nil {
 		a.close()
-		return nil, err
+		return nil, configError{err}
 	}
 	return a, a.system.Enter(lifecycle.StateInitialized, "configuration and telemetry are ready")
 }
@@ -144,7 +144,10 @@ func (a *app) checkTime() (string, error) {
 }
 
 func (a *app) compile() (string, error) {
-	return fmt.Sprintf("%d routes", len(a.proxy.Routes)), a.proxy.Compile()
+	if err := a.proxy.Compile(); err != nil {
+		return "", configError{err}
+	}
+	return fmt.Sprintf("%d routes", len(a.proxy.Routes)), nil
 }
 
 func (a *app) serve() (string, error) {

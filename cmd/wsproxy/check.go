@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"wsproxy/config"
 )
 
 func checkCommand() *cobra.Command {
@@ -21,6 +23,7 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			cfg.Log.Level = config.LogLevelError
 			a, err := newApp(c.Context(), cfg, options{dry: true})
 			if err != nil {
 				return err

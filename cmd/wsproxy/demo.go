@@ -101,6 +101,9 @@ func (d *demoRun) scenario(ctx context.Context, a *app, s demo.Scenario, recorde
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
 	result := s.Run(ctx, a.base())
+	if result.Err != nil {
+		return nil, "", result.Err
+	}
 	story, err := recorder.Story(ctx, result.Client)
 	return story, result.String(), err
 }

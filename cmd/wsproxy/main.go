@@ -31,7 +31,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Short:         "A WebSocket proxy that shows what every connection does",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q", args[0])}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -52,8 +58,16 @@ type usageError struct{ error }
 func (e usageError) Error() string { return e.error.Error() + " (see wsproxy --help)" }
 func (e usageError) Unwrap() error { return e.error }
 
+// configError is what only using a configuration finds out, such as a certificate that is none.
+type configError struct{ error }
+
+func (e configError) Unwrap() error { return e.error }
+
 func exitCode(err error) int {
 	if _, ok := errors.AsType[config.Problems](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[configError](err); ok {
 		return exitUsage
 	}
 	if _, ok := errors.AsType[usageError](err); ok {

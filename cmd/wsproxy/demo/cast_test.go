@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -56,16 +57,16 @@ func TestCloseSendsEverybodyHome(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer waiting.Close()
-	lookup := make(chan error, 1)
-	go func() {
-		_, err := c.Resolver().LookupHost(t.Context(), slowName)
-		lookup <- err
-	}()
+	lookup := c.lookup(t, slowName)
+	begun := time.Now()
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-lookup; err == nil {
 		t.Error("got an answer to a lookup under way, want an error")
+	}
+	if took := time.Since(begun); took > patience/2 {
+		t.Errorf("got everybody home after %s, want them sent there at once", took)
 	}
 	waiting.SetReadDeadline(time.Now().Add(patience))
 	if _, err := waiting.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -83,6 +84,23 @@ func TestCloseSendsEverybodyHome(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Errorf("got %v from the second Close, want nil", err)
 	}
+}
+
+// lookup looks name up in the background. It returns when the resolver has its socket, and tells how it
+// went.
+func (c *Cast) lookup(t *testing.T, name string) <-chan error {
+	asking, result := make(chan struct{}), make(chan error, 1)
+	asks := sync.OnceFunc(func() { close(asking) })
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		defer asks()
+		return c.Resolver().Dial(ctx, network, address)
+	}}
+	go func() {
+		_, err := r.LookupHost(t.Context(), name)
+		result <- err
+	}()
+	<-asking
+	return result
 }
 
 func TestEndOfStartsContextEndsNobody(t *testing.T) {

@@ -181,7 +181,7 @@ func (p *player) receive() error {
 		return err
 	}
 	p.result.Received++
-	if strings.HasPrefix(string(message), pushText[:len("from the upstream")]) {
+	if strings.HasPrefix(string(message), pushPrefix) {
 		p.pushed++
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wsproxy/lifecycle"
@@ -42,18 +43,22 @@ func TestRecorderTellsAStory(t *testing.T) {
 }
 
 func TestRecorderWaitsForAStory(t *testing.T) {
-	var r Recorder
-	registry := &lifecycle.Registry{Observers: []lifecycle.Observer{&r}}
-	told := make(chan *Story, 1)
-	go func() {
-		s, _ := r.Story(t.Context(), "b")
-		told <- s
-	}()
-	pass(registry, "a")
-	want := pass(registry, "b")
-	if s := <-told; s == nil || s.ID != want.ID {
-		t.Errorf("got %+v, want the story of b", s)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var r Recorder
+		registry := &lifecycle.Registry{Observers: []lifecycle.Observer{&r}}
+		told := make(chan *Story, 1)
+		go func() {
+			s, _ := r.Story(t.Context(), "b")
+			told <- s
+		}()
+		synctest.Wait()
+		pass(registry, "a")
+		synctest.Wait()
+		want := pass(registry, "b")
+		if s := <-told; s == nil || s.ID != want.ID {
+			t.Errorf("got %+v, want the story of b", s)
+		}
+	})
 }
 
 func TestRecorderHandsAStoryOutOnce(t *testing.T) {

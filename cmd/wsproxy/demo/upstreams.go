@@ -156,14 +156,14 @@ func (v *visit) push(ctx context.Context) {
 		if n > pushes {
 			pause = pushLater
 		}
-		if !wait(ctx, pause) || v.write(websocket.TextMessage, fmt.Appendf(nil, pushText, n)) != nil {
+		if !wait(ctx, pause) || v.write(websocket.TextMessage, fmt.Append(nil, pushPrefix, n)) != nil {
 			return
 		}
 	}
 }
 
-// pushText marks what is no echo.
-const pushText = "from the upstream: %d"
+// pushPrefix marks what is no echo.
+const pushPrefix = "from the upstream: "
 
 // reset ends the visit, when another message comes, as a process that crashes does: with a RST.
 func (v *visit) reset() {
