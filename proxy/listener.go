@@ -24,20 +24,18 @@ type listener struct {
 
 	ready   chan *inbound
 	slots   chan struct{}
-	ctx     context.Context // ends with the listener
-	stop    context.CancelFunc
+	ctx     context.Context // ends with the listener; its cause is why
+	stop    context.CancelCauseFunc
 	closing sync.Once
-	err     error // why accept ended; set before ctx is done
 }
 
 func newListener(s *Server, l Listener) *listener {
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancelCause(context.Background())
 	return &listener{Listener: l, server: s, ready: make(chan *inbound), slots: make(chan struct{}, handshakes), ctx: ctx, stop: stop}
 }
 
 // accept takes clients from the socket until it is closed.
 func (l *listener) accept() {
-	defer l.stop()
 	var pause time.Duration
 	for {
 		c, err := l.Listener.Accept()
@@ -45,6 +43,7 @@ func (l *listener) accept() {
 			if pause = l.backOff(err, pause); pause > 0 {
 				continue
 			}
+			l.stop(err)
 			return
 		}
 		pause = 0
@@ -69,7 +68,6 @@ func (l *listener) accept() {
 func (l *listener) backOff(err error, last time.Duration) time.Duration {
 	ne, ok := errors.AsType[net.Error](err)
 	if !ok || !(ne.Timeout() || isExhausted(err)) {
-		l.err = err
 		return 0
 	}
 	pause := min(max(2*last, 5*time.Millisecond), time.Second)
@@ -78,7 +76,6 @@ func (l *listener) backOff(err error, last time.Duration) time.Duration {
 	case <-time.After(pause):
 		return pause
 	case <-l.ctx.Done():
-		l.err = net.ErrClosed
 		return 0
 	}
 }
@@ -119,18 +116,15 @@ func (l *listener) Accept() (net.Conn, error) {
 	case in := <-l.ready:
 		return in, nil
 	case <-l.ctx.Done():
-		if l.err != nil && !errors.Is(l.err, net.ErrClosed) {
-			return nil, l.err
-		}
-		return nil, net.ErrClosed
+		return nil, context.Cause(l.ctx)
 	}
 }
 
 // Close ends accept. Clients that wait for their TLS handshake are let go.
 func (l *listener) Close() (err error) {
 	l.closing.Do(func() {
+		l.stop(net.ErrClosed)
 		err = l.Listener.Close()
-		l.stop()
 	})
 	return err
 }
