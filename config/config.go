@@ -29,7 +29,7 @@ type Config struct {
 	Upstreams []Upstream `yaml:"upstreams" required:"true"`
 	// HTTP CONNECT and SOCKS5 proxies between wsproxy and the targets.
 	Egress []Egress `yaml:"egress"`
-	// What moves the bytes of open connections.
+	// What moves the bytes of open connections: `loops` is a few event loops that own the sockets (Linux), `goroutines` two goroutines for each connection, `auto` the first that the system has.
 	Engine Engine `yaml:"engine" default:"auto"`
 	// The log on standard error.
 	Log Log `yaml:"log"`

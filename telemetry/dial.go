@@ -82,19 +82,45 @@ func outcome(s *lifecycle.Step, t *lifecycle.Try) string {
 	return "lost"
 }
 
-func (w *watcher) tunnelled(s *lifecycle.Step) context.Context {
+// beginTunnel makes the span of the proxy phase: its context goes into the CONNECT request to a trusted
+// egress, so it has to be there before.
+func (w *watcher) beginTunnel(ctx context.Context, s *lifecycle.Step) context.Context {
+	if !w.sampled() {
+		return w.within(ctx)
+	}
 	l := make(list, 0, 10)
 	name := spanProxySOCKS5
 	if s.EgressType == "http" || s.EgressType == "https" {
 		name = spanProxyConnect
 		l.string(keyHTTPRequestMethod, "CONNECT")
-		l.int(keyHTTPResponseStatusCode, s.Status)
 	}
 	l.server(s.Host)
 	l.peer(s.Peer)
 	l.egress(s)
 	l.dial(s)
-	return w.after(name, trace.SpanKindClient, s.Begun, s.Ended, s.Reason(), l)
+	return w.beginExchange(ctx, name, s, l)
+}
+
+// beginExchange starts the CLIENT span of a request whose context goes along with it.
+func (w *watcher) beginExchange(ctx context.Context, name string, s *lifecycle.Step, l list) context.Context {
+	ctx, w.setup.exchange = w.tel.tracer.Start(w.within(ctx), name,
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(s.Begun), trace.WithAttributes(l...))
+	return ctx
+}
+
+// exchanged ends it.
+func (w *watcher) exchanged(s *lifecycle.Step) context.Context {
+	ctx, span := w.within(context.Background()), w.setup.exchange
+	if span == nil {
+		return ctx
+	}
+	w.setup.exchange = nil
+	var l list
+	l.int(keyHTTPResponseStatusCode, s.Status)
+	l.failure(s.Reason())
+	span.SetAttributes(l...)
+	finish(span, s.Reason(), s.Ended)
+	return trace.ContextWithSpan(ctx, span)
 }
 
 func (l *list) egress(s *lifecycle.Step) {
@@ -115,11 +141,10 @@ func (w *watcher) secured(s *lifecycle.Step) context.Context {
 	return w.after(spanTLSClientHandshake, trace.SpanKindInternal, s.Begun, s.Ended, s.Reason(), l)
 }
 
-// beginUpgrade makes the span whose context goes upstream, so it has to be there before.
+// beginUpgrade makes the span whose context goes upstream.
 func (w *watcher) beginUpgrade(ctx context.Context, s *lifecycle.Step) context.Context {
-	ctx = w.within(ctx)
-	if w.tel.tracer == nil || !w.server.IsSampled() {
-		return ctx
+	if !w.sampled() {
+		return w.within(ctx)
 	}
 	f := w.conn.Facts()
 	l := make(list, 0, 12)
@@ -132,24 +157,7 @@ func (w *watcher) beginUpgrade(ctx context.Context, s *lifecycle.Step) context.C
 	l.string(keyNetworkProtocolVersion, "1.1")
 	l.string(keyTargetName, f.Target)
 	l.dial(s)
-	ctx, w.setup.upgrade = w.tel.tracer.Start(ctx, spanWebsocketUpgrade,
-		trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(s.Begun), trace.WithAttributes(l...))
-	return ctx
-}
-
-func (w *watcher) upgraded(s *lifecycle.Step) context.Context {
-	ctx := w.within(context.Background())
-	if span := w.setup.upgrade; span != nil {
-		w.setup.upgrade = nil
-		ctx = trace.ContextWithSpan(ctx, span)
-		var l list
-		l.int(keyHTTPResponseStatusCode, s.Status)
-		l.failure(s.Reason())
-		span.SetAttributes(l...)
-		finish(span, s.Reason(), s.Ended)
-	}
-	w.tel.metrics.upgrade(ctx, s)
-	return ctx
+	return w.beginExchange(ctx, spanWebsocketUpgrade, s, l)
 }
 
 // targetScheme is the scheme of a configured target.

@@ -235,17 +235,19 @@ func TestRandomHostsPathsAndAgentsDoNotGrowTheMetrics(t *testing.T) {
 }
 
 func TestPrometheusHasTheTranslatedNames(t *testing.T) {
-	h, err := New(context.Background(), Settings{Routes: chat, Env: func(string) string { return "" }, Log: Log{Level: 12}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Shutdown(context.Background())
+	c := newFakeCollector(t)
+	tel, h := start(t, Settings{Routes: chat, OTLP: OTLP{Endpoint: c.URL}, Log: Log{Level: 12}})
+	defer tel.Shutdown(context.Background())
+	h.connect()
+	scrape := httptest.NewRequest("GET", "/metrics", nil)
+	scrape.Header.Set("Accept", "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8") // Prometheus 3's
 	answer := httptest.NewRecorder()
-	h.Metrics().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	tel.Metrics().ServeHTTP(answer, scrape)
 	for _, want := range []string{
 		`wsproxy_io_bytes_total{`, `wsproxy_direction="upstream"`, `wsproxy_connection_active{`, `wsproxy_messages_total{`,
 		`wsproxy_stall_time_seconds_total{`, `wsproxy_connection_accepted_total{`, `wsproxy_message_size_bytes_bucket{`,
 		`go_goroutine_count`, `process_cpu_time_seconds_total`, `process_unix_file_descriptor_count`, `wsproxy_telemetry_dropped_total{`,
+		`wsproxy_phase_duration_seconds_bucket{`, `# {span_id="`, // an exemplar
 	} {
 		if !strings.Contains(answer.Body.String(), want) {
 			t.Errorf("got no %s", want)

@@ -89,10 +89,6 @@ func (w *watcher) endServer(at time.Time, status int, failure *lifecycle.Failure
 	if span == nil {
 		return
 	}
-	if w.setup.upgrade != nil { // a handshake that nobody ended; cannot be told apart from one under way
-		w.setup.upgrade.End(trace.WithTimestamp(at))
-		w.setup.upgrade = nil
-	}
 	if span.IsRecording() {
 		span.SetAttributes(w.resultAttributes(status, failure)...)
 		if failure != nil && isServerError(status, failure.Reason) {

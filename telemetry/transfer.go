@@ -110,7 +110,7 @@ func (w *watcher) transferred(s *lifecycle.Step) {
 
 // closeSpan makes the span of the close with the connection's totals.
 func (w *watcher) closeSpan(o *lifecycle.Outcome) {
-	if w.tel.tracer == nil || !w.server.IsSampled() {
+	if !w.sampled() {
 		return
 	}
 	begun, ended := o.At, o.At

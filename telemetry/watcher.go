@@ -29,15 +29,15 @@ type watcher struct {
 
 // setup is what is remembered until the 101.
 type setup struct {
-	tls     *lifecycle.Step // tls_accept, ended
-	request *lifecycle.Step
-	head    time.Time // the request head was complete
-	server  trace.Span
-	upgrade trace.Span
-	attempt int
-	failed  lifecycle.Reason // of the last step that failed
-	counted bool             // in connection.accepted
-	named   bool             // the SERVER span began with its final name
+	tls      *lifecycle.Step // tls_accept, ended
+	request  *lifecycle.Step
+	head     time.Time // the request head was complete
+	server   trace.Span
+	exchange trace.Span // of the proxy or upgrade phase under way
+	attempt  int
+	failed   lifecycle.Reason // of the last step that failed
+	counted  bool             // in connection.accepted
+	named    bool             // the SERVER span began with its final name
 }
 
 func (w *watcher) Begin(ctx context.Context, s *lifecycle.Step) context.Context {
@@ -47,9 +47,12 @@ func (w *watcher) Begin(ctx context.Context, s *lifecycle.Step) context.Context 
 	case lifecycle.PhaseRoute:
 		w.setup.head = s.Begun
 		return w.beginServer(ctx)
-	case lifecycle.PhaseDNS, lifecycle.PhaseConnect, lifecycle.PhaseProxy, lifecycle.PhaseTLS:
+	case lifecycle.PhaseDNS, lifecycle.PhaseConnect, lifecycle.PhaseTLS:
 		w.attempt(s)
 		return w.within(ctx)
+	case lifecycle.PhaseProxy:
+		w.attempt(s)
+		return w.beginTunnel(ctx, s)
 	case lifecycle.PhaseUpgrade:
 		w.attempt(s)
 		return w.beginUpgrade(ctx, s)
@@ -79,11 +82,12 @@ func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 	case lifecycle.PhaseConnect:
 		ctx = w.connected(s)
 	case lifecycle.PhaseProxy:
-		ctx = w.tunnelled(s)
+		ctx = w.exchanged(s)
 	case lifecycle.PhaseTLS:
 		ctx = w.secured(s)
 	case lifecycle.PhaseUpgrade:
-		ctx = w.upgraded(s)
+		ctx = w.exchanged(s)
+		w.tel.metrics.upgrade(ctx, s)
 	default:
 		ctx = w.within(context.Background())
 	}
@@ -142,7 +146,7 @@ func (w *watcher) opened(s *lifecycle.Step) {
 	w.tel.metrics.opened(ctx, w.label)
 	w.tel.metrics.handshake(ctx, w.conn, s.Begun.Sub(w.setup.head), statusSwitching, lifecycle.ReasonNone)
 	w.setup = nil
-	if w.tel.tracer != nil && w.server.IsSampled() {
+	if w.sampled() {
 		w.open = w.tel.segments.begin(w, s.Begun)
 	}
 	w.accessOpened()
@@ -173,6 +177,9 @@ func (w *watcher) failedSetup(o *lifecycle.Outcome) {
 
 const statusSwitching = 101
 
+// sampled says whether the connection has spans. It has not with tracing off.
+func (w *watcher) sampled() bool { return w.server.IsSampled() }
+
 // within returns ctx with the SERVER span in it.
 func (w *watcher) within(ctx context.Context) context.Context {
 	if !w.server.IsValid() || trace.SpanContextFromContext(ctx).Equal(w.server) {
@@ -188,7 +195,7 @@ func (w *watcher) within(ctx context.Context) context.Context {
 // connection that is not sampled nothing is made.
 func (w *watcher) after(name string, kind trace.SpanKind, begun, ended time.Time, failed lifecycle.Reason, attrs list) context.Context {
 	ctx := w.within(context.Background())
-	if w.tel.tracer == nil || !w.server.IsSampled() {
+	if !w.sampled() {
 		return ctx
 	}
 	ctx, span := w.tel.tracer.Start(ctx, name, trace.WithSpanKind(kind), trace.WithTimestamp(begun), trace.WithAttributes(attrs...))

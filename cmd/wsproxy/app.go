@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -72,10 +73,11 @@ func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 	}
 	a.telemetry, a.log = t, t.Logger()
 	a.registry.Observers = append(t.Observers(), o.observers...)
-	engine := &relay.Goroutines{Log: a.log}
-	a.engine = engine
+	if a.engine, err = newEngine(cfg.Engine, a.log); err != nil {
+		return nil, errors.Join(err, t.Shutdown(ctx))
+	}
 	a.proxy = &proxy.Server{
-		Registry: a.registry, Engine: engine, Propagator: t.Propagator(), HTTP: a.observeHTTP, Log: a.log,
+		Registry: a.registry, Engine: a.engine, Propagator: t.Propagator(), HTTP: a.observeHTTP, Log: a.log,
 		RetryAfter: time.Duration(cfg.Drain.Spread),
 	}
 	if a.listeners, err = a.listenerSettings(); err == nil {
@@ -86,6 +88,18 @@ func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 		return nil, configError{err}
 	}
 	return a, a.system.Enter(lifecycle.StateInitialized, "configuration and telemetry are ready")
+}
+
+// newEngine makes what moves the bytes of open connections.
+func newEngine(e config.Engine, log *slog.Logger) (relay.Engine, error) {
+	if e == config.EngineGoroutines || e == config.EngineAuto && runtime.GOOS != "linux" {
+		return &relay.Goroutines{Log: log}, nil
+	}
+	loops, err := relay.NewLoops(0, log)
+	if err != nil {
+		return nil, fmt.Errorf("engine %s: %w", e, err)
+	}
+	return loops, nil
 }
 
 // start binds every address and serves, one state of the process after the other.
@@ -212,6 +226,7 @@ func (a *app) close() {
 		a.stop()
 	}
 	a.running.Wait()
+	a.engine.Close()
 	if err := errors.Join(errs...); err != nil {
 		a.log.Warn("close", "error", err)
 	}

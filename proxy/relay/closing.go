@@ -36,7 +36,7 @@ func (s *session) ended(d lifecycle.Direction, truncated bool) {
 	if toClient || broken != nil {
 		patience = s.policy.Close
 	}
-	inside := s.inside(f)
+	inside := f.partial
 	s.begin(lifecycle.Close{
 		Cause: by(leg, lifecycle.CauseClientGone, lifecycle.CauseUpstreamGone), Initiator: initiator(leg), Code: lifecycle.NoCode,
 		TLSTruncated: truncated, FrameTruncated: inside || f.held > 0,
@@ -59,8 +59,8 @@ func (s *session) ended(d lifecycle.Direction, truncated bool) {
 // follow passes on the end of what f reads, where a closing is under way.
 func (s *session) follow(f *flow) {
 	switch {
-	case !s.writable(f.dir.To()):
-	case s.inside(f):
+	case f.finWanted || !s.writable(f.dir.To()):
+	case f.partial:
 		s.truncate(f)
 	default:
 		f.fin()
@@ -90,7 +90,9 @@ func (s *session) notWritten(l lifecycle.Leg, err error) {
 	if state.broken == nil || errors.Is(state.broken, syscall.EPIPE) { // which says the least
 		state.broken = err
 	}
-	s.to(l).mute()
+	f := s.to(l)
+	f.partial = f.partial || !f.closed // how much of it went is not known
+	f.mute()
 	s.changes++
 	switch {
 	case s.from(l).reading == readDone || errors.Is(err, errSlow):
@@ -112,7 +114,7 @@ func (s *session) failed(l lifecycle.Leg, err error) {
 		return
 	}
 	c := lifecycle.Close{Initiator: initiator(l), Code: lifecycle.NoCode}
-	c.FrameTruncated = s.framed(s.from(l)) && (s.from(l).partial || s.from(l).held > 0)
+	c.FrameTruncated = s.from(l).partial || s.from(l).held > 0
 	switch {
 	case errors.Is(err, errSlow):
 		c.Cause, c.Leg, c.Initiator = lifecycle.CauseSlowPeer, l, lifecycle.InitiatorProxy
@@ -151,7 +153,7 @@ func (s *session) lost(l lifecycle.Leg, reason string) {
 	f.reading = readDone
 	s.from(other).drop()
 	switch {
-	case s.inside(f):
+	case f.partial:
 		s.truncate(f)
 	case other == lifecycle.LegClient && s.policy.FIN:
 		f.fin()
@@ -300,7 +302,7 @@ func (s *session) giveUpBroken() {
 // expire ends the closing, however far it came.
 func (s *session) expire() {
 	for d := range s.flows {
-		if f := &s.flows[d]; s.inside(f) && !f.finWanted && s.writable(f.dir.To()) {
+		if f := &s.flows[d]; f.partial && !f.finWanted && s.writable(f.dir.To()) {
 			s.end.FrameTruncated = true
 		}
 	}

@@ -19,8 +19,11 @@ type couple struct {
 	due     time.Time // of the timer
 	timer   int       // index in the loop's heap
 	changes int       // session.changes as of the last settle
-	faults  int
 	over    bool
+
+	pumping lifecycle.Direction // for a fault: what was under way,
+	dirty   bool                // and whether a frame may be half-written
+	faults  int
 	done    func(lifecycle.Close)
 	ended   func()
 }
@@ -62,18 +65,22 @@ func (c *couple) other(s *socket) *socket { return &c.sockets[1-s.dir] }
 // pump moves bytes in direction d until there is nothing to do or its turn is over.
 func (c *couple) pump(d lifecycle.Direction) {
 	lane, in, out := &c.lanes[d], &c.sockets[d], &c.sockets[1-d]
+	c.pumping = d
 	for moved := 0; !c.over; {
-		if out.pending() {
+		next := c.session.next(d)
+		if out.pending() && (next != actRead || c.session.flows[d].reading < readDrop) {
 			return // go on when it is written
 		}
-		switch c.session.next(d) {
+		switch next {
 		case actRead:
 			if len(lane.early) == 0 && !in.readable {
 				return
 			}
 			moved += c.relay(lane, in, out)
 		case actInject:
+			c.dirty = true
 			c.send(out, c.session.flows[d].inject)
+			c.dirty = false
 			c.session.injected(d)
 		case actFIN:
 			c.report(out, out.shut())
@@ -101,6 +108,7 @@ func (c *couple) relay(lane *lane, in, out *socket) int {
 		n, err = in.read(buf[held:])
 	}
 	if n > 0 {
+		c.dirty = true
 		pass, kept := c.session.sift(lane.dir, buf[:held+n])
 		if kept > 0 || held > 0 {
 			lane.held = append(lane.held[:0], buf[held+n-kept:held+n]...)
@@ -108,6 +116,7 @@ func (c *couple) relay(lane *lane, in, out *socket) int {
 		if pass > 0 {
 			c.send(out, buf[:pass])
 		}
+		c.dirty = false
 	}
 	if err != nil {
 		in.readable = false
@@ -138,12 +147,17 @@ func (c *couple) report(out *socket, err error) {
 }
 
 // flushed goes on writing what waits for s.
-func (c *couple) flushed(s *socket) { c.report(s, s.flush()) }
+func (c *couple) flushed(s *socket) {
+	c.report(s, s.flush())
+	if !s.pending() {
+		c.session.taken(c.loop.now)
+	}
+}
 
 // broken gives up a leg that was reset while the other is too slow to take what it sent.
 func (c *couple) broken(s *socket) {
 	if err := s.err(); err != nil {
-		c.session.failed(s.dir.From(), err)
+		c.session.notWritten(s.dir.From(), err)
 	}
 }
 
@@ -207,17 +221,16 @@ func (c *couple) tick(now time.Time) {
 // fault ends the couple because of a bug of ours: the first time in good order, if that is possible.
 func (c *couple) fault() {
 	c.faults++
-	switch c.faults {
-	case 1:
-		c.loop.update(c, func(s *session) { s.stop(lifecycle.StopRequest{Cause: lifecycle.CauseInternal}) })
-	case 2:
-		c.loop.update(c, func(s *session) {
-			s.stop(lifecycle.StopRequest{Cause: lifecycle.CauseInternal})
-			s.expire()
-		})
-	default:
+	if c.faults > 2 {
 		c.finish()
+		return
 	}
+	c.loop.update(c, func(s *session) {
+		s.fault(c.pumping, c.dirty)
+		if c.faults > 1 {
+			s.expire()
+		}
+	})
 }
 
 // finish closes both sockets and takes the couple out of its loop.
@@ -234,8 +247,20 @@ func (c *couple) finish() {
 	}
 	l.connections.Add(-1)
 	defer c.ended()
-	end := c.session.done()
+	end := c.end()
 	if c.done != nil {
 		c.done(end)
 	}
+}
+
+// end tells how the connection ended, even if an observer has a fault.
+func (c *couple) end() (end lifecycle.Close) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.loop.report(c, v)
+			end = internalFault
+			c.session.conn.Closed(end)
+		}
+	}()
+	return c.session.done()
 }

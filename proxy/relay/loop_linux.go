@@ -209,12 +209,16 @@ func (l *loop) update(c *couple, f func(*session)) {
 func (l *loop) guard(c *couple, f func()) {
 	defer func() {
 		if v := recover(); v != nil {
-			l.log.Error("relay failed", "connection.id", c.session.conn.ID, "error", fmt.Sprint(v), "stack", string(debug.Stack()))
+			l.report(c, v)
 			c.fault()
 		}
 	}()
 	f()
 	c.settle()
+}
+
+func (l *loop) report(c *couple, v any) {
+	l.log.Error("relay failed", "connection.id", c.session.conn.ID, "error", fmt.Sprint(v), "stack", string(debug.Stack()))
 }
 
 // add takes up a couple.

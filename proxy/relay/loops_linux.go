@@ -19,7 +19,7 @@ import (
 type Loops struct {
 	workers  []*loop
 	fallback Goroutines
-	running  tally // connections
+	running  tally          // connections
 	turning  sync.WaitGroup // loops
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	crand "crypto/rand"
-	"math"
 	"math/rand/v2"
 	"time"
 
@@ -59,7 +58,7 @@ type flow struct {
 	scanner frame.Scanner
 	reading reading
 	held    int  // bytes of a header or control frame that the engine keeps for the next sift
-	partial bool // what was passed on ends inside a frame, or frames can't be seen
+	partial bool // what was passed on ends inside a frame; never so where frames can't be seen
 
 	inject    []byte // a Close frame of ours, for the next boundary
 	code      int    // its code
@@ -130,9 +129,6 @@ func (f *flow) idle() bool {
 // framed reports whether the direction's frames can be seen, so that one of ours can stand among them.
 func (s *session) framed(f *flow) bool { return !s.off && !f.scanner.Lost() }
 
-// inside reports that the leg which f writes to has the beginning of a frame and not its end.
-func (s *session) inside(f *flow) bool { return s.framed(f) && f.partial }
-
 func (s *session) leg(l lifecycle.Leg) *legState {
 	if l == lifecycle.LegClient {
 		return &s.legs[lifecycle.Upstream]
@@ -154,7 +150,7 @@ func (s *session) from(l lifecycle.Leg) *flow { return s.to(l.Other()) }
 func (f *flow) drop() {
 	switch {
 	case f.reading == readDone:
-	case !f.partial, f.scanner.Remaining() > math.MaxInt64: // without frames no end would come
+	case !f.partial:
 		f.ignore()
 	default:
 		f.reading = readLast
@@ -274,7 +270,8 @@ func (s *session) done() lifecycle.Close {
 	if !s.closing { // an engine gave up without a cause: our own fault
 		s.begin(internalFault, 0)
 	}
-	s.end.Clean = s.legs[0].closeSeen && s.legs[1].closeSeen && !s.over && !s.foul
+	cut := s.over || s.end.FrameTruncated || s.flows[0].partial || s.flows[1].partial
+	s.end.Clean = s.legs[0].closeSeen && s.legs[1].closeSeen && !cut && !s.foul
 	s.conn.SetClose(s.end)
 	s.step.End(s.stepCtx, nil)
 	s.conn.Closed(s.end)

@@ -23,7 +23,7 @@ func (s *session) sift(d lifecycle.Direction, b []byte) (pass, held int) {
 			f.scanner.Advance(uint64(n), c)
 			pass += copy(b[pass:], b[in:in+n])
 			in += n
-			f.partial = !f.scanner.AtBoundary()
+			f.partial = s.framed(f) && !f.scanner.AtBoundary()
 			f.drop()
 			more = f.reading != readLast
 		case readPass:
@@ -33,7 +33,7 @@ func (s *session) sift(d lifecycle.Direction, b []byte) (pass, held int) {
 				copy(b[pass:], b[in:in+n])
 			}
 			pass, in = pass+n, in+n
-			f.partial = !f.scanner.AtBoundary()
+			f.partial = s.framed(f) && !f.scanner.AtBoundary()
 			n, more = s.event(f, ev, b[in:], c)
 			pass, in = pass+copy(b[pass:], b[in:in+n]), in+n
 		default:
