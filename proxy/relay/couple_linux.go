@@ -76,7 +76,11 @@ func (c *couple) pump(d lifecycle.Direction) {
 			if len(lane.early) == 0 && !in.readable {
 				return
 			}
-			moved += c.relay(lane, in, out)
+			if n, ok := c.splice(lane, in, out); ok {
+				moved += n
+			} else {
+				moved += c.relay(lane, in, out)
+			}
 		case actInject:
 			c.dirty = true
 			c.send(out, c.session.flows[d].inject)
@@ -125,6 +129,33 @@ func (c *couple) relay(lane *lane, in, out *socket) int {
 		}
 	}
 	return n
+}
+
+// splice passes on payload of a large frame without reading it. It is not for TLS, nor for what will not
+// be passed on; ok says whether it did.
+func (c *couple) splice(lane *lane, in, out *socket) (n int, ok bool) {
+	left := c.session.passing(lane.dir)
+	if left < spliceFrom || in.tls != nil || out.tls != nil || len(lane.early) > 0 || c.session.flows[lane.dir].held > 0 {
+		return 0, false
+	}
+	p := c.loop.pipes.get()
+	if p == nil {
+		return 0, false
+	}
+	n, err := p.fill(in.fd, int(min(left, pipeSize)))
+	if n > 0 {
+		c.dirty = true
+		c.session.advance(lane.dir, n)
+		c.report(out, out.sendPipe(p))
+		c.dirty = false
+		return n, true
+	}
+	c.loop.pipes.put(p)
+	in.readable = false
+	if err != error(errWouldBlock) {
+		c.ends(in, err)
+	}
+	return 0, true
 }
 
 // ends reports that nothing more can be read from in.

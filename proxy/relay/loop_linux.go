@@ -28,6 +28,7 @@ type loop struct {
 	ready   []*lane // to be pumped again, others first
 	spare   []*lane
 	timers  timers
+	pipes   pipes
 	now     time.Time // of this turn
 
 	mu      sync.Mutex
@@ -95,6 +96,7 @@ func (l *loop) take() (calls []func(), stop bool) {
 func (l *loop) run() {
 	defer unix.Close(l.epoll)
 	defer unix.Close(l.event)
+	defer l.pipes.close()
 	events := make([]unix.EpollEvent, batch)
 	last := 0
 	for turns := 1; ; turns++ {

@@ -49,6 +49,27 @@ func (s *session) sift(d lifecycle.Direction, b []byte) (pass, held int) {
 	return pass, f.held
 }
 
+// passing is how much of the frame under way in direction d will be passed on without being looked at.
+func (s *session) passing(d lifecycle.Direction) uint64 {
+	f := &s.flows[d]
+	if f.reading > readLast || !s.framed(f) {
+		return 0
+	}
+	return f.scanner.Remaining()
+}
+
+// advance accounts for n bytes of it that were passed on without sift.
+func (s *session) advance(d lifecycle.Direction, n int) {
+	f := &s.flows[d]
+	var counts frame.Counts
+	f.scanner.Advance(uint64(n), &counts)
+	f.partial = !f.scanner.AtBoundary()
+	if f.reading == readLast {
+		f.drop()
+	}
+	s.publish(d, uint64(n), &counts, 0)
+}
+
 // event handles what ended a scan in front of b. It returns how many bytes of b that settles and
 // whether to go on scanning.
 func (s *session) event(f *flow, ev frame.Event, b []byte, c *frame.Counts) (n int, more bool) {

@@ -32,8 +32,9 @@ type socket struct {
 	finDue   bool // a FIN follows what waits
 	closed   bool
 
-	unsent   *[]byte // from unsentPool, nil if nothing waits
+	unsent   *[]byte // from unsents, nil if nothing waits there
 	sent     int     // of unsent
+	pipe     *pipe   // spliced bytes that wait, nil if none do
 	progress time.Time
 	since    time.Time // something has waited since
 	stall    *atomic.Int64
@@ -136,6 +137,19 @@ func (s *socket) transmit(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// sendPipe writes what is in p; what the socket does not take waits in it.
+func (s *socket) sendPipe(p *pipe) error {
+	err := p.drain(s.fd)
+	if err == nil && p.n > 0 {
+		s.pipe = p
+		s.since = s.couple.loop.now
+		s.progress = s.since
+		return nil
+	}
+	s.couple.loop.pipes.put(p)
+	return err
+}
+
 // write writes what the socket takes now.
 func (s *socket) write(b []byte) (int, error) {
 	written := 0
@@ -155,10 +169,13 @@ func (s *socket) write(b []byte) (int, error) {
 }
 
 // pending reports that something waits to be written.
-func (s *socket) pending() bool { return s.unsent != nil }
+func (s *socket) pending() bool { return s.unsent != nil || s.pipe != nil }
 
 // flush writes what waits.
 func (s *socket) flush() error {
+	if s.pipe != nil {
+		return s.flushPipe()
+	}
 	n, err := s.write((*s.unsent)[s.sent:])
 	if n > 0 {
 		s.sent += n
@@ -174,12 +191,29 @@ func (s *socket) flush() error {
 	return nil
 }
 
+func (s *socket) flushPipe() error {
+	before := s.pipe.n
+	err := s.pipe.drain(s.fd)
+	if s.pipe.n < before {
+		s.progress = s.couple.loop.now
+	}
+	if err == nil && s.pipe.n == 0 {
+		s.discard()
+	}
+	return err
+}
+
 // discard lets go of what waits.
 func (s *socket) discard() {
-	if s.unsent == nil {
+	if !s.pending() {
 		return
 	}
 	s.stall.Add(int64(time.Since(s.since)))
+	if s.pipe != nil {
+		s.couple.loop.pipes.put(s.pipe)
+		s.pipe = nil
+		return
+	}
 	*s.unsent = (*s.unsent)[:0]
 	unsents.Put(s.unsent)
 	s.unsent, s.sent = nil, 0
