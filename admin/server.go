@@ -40,6 +40,9 @@ type Server struct {
 
 	Version string
 
+	// Workers tells of the event loops. Nil: there are none.
+	Workers func() []lifecycle.Worker
+
 	// Log gets panics and the HTTP server's own complaints; nil: nobody does.
 	Log *slog.Logger
 

@@ -18,6 +18,7 @@ type stateDocument struct {
 	Open        int            `json:"open"`        // upgraded and not yet closed
 	Connections map[string]int `json:"connections"` // by phase
 	History     []transition   `json:"history"`
+	Workers     []worker       `json:"workers"` // event loops
 	Runtime     resources      `json:"runtime"`
 }
 
@@ -25,6 +26,15 @@ type transition struct {
 	State string    `json:"state"`
 	At    timestamp `json:"at"`
 	Cause *string   `json:"cause"`
+}
+
+type worker struct {
+	ID          int     `json:"id"`
+	Connections int     `json:"connections"`
+	Busy        float64 `json:"busy"` // seconds in all
+	Wakeups     uint64  `json:"wakeups"`
+	Events      uint64  `json:"events"`
+	LongestTurn float64 `json:"longest_turn"` // seconds, in the last 15 to 30 s
 }
 
 // resources is what the process uses of the machine.
@@ -70,6 +80,7 @@ func (s *Server) state(w http.ResponseWriter, _ *http.Request) {
 		Open:        sum.Open(),
 		Connections: make(map[string]int),
 		History:     []transition{},
+		Workers:     s.workers(),
 		Runtime:     usage(),
 	}
 	for p, n := range sum.Phases {
@@ -85,6 +96,17 @@ func (s *Server) state(w http.ResponseWriter, _ *http.Request) {
 		d.Uptime = time.Since(history[0].At).Seconds()
 	}
 	writeJSON(w, d)
+}
+
+func (s *Server) workers() []worker {
+	all := []worker{}
+	if s.Workers == nil {
+		return all
+	}
+	for _, w := range s.Workers() {
+		all = append(all, worker{w.ID, w.Connections, w.Busy.Seconds(), w.Wakeups, w.Events, w.LongestTurn.Seconds()})
+	}
+	return all
 }
 
 func usage() resources {

@@ -21,6 +21,7 @@ type collection struct {
 	suppressed *suppressor
 	sizes      *sizes
 	process    *process
+	workers    *workers
 
 	flows        *sets[flowKey]
 	actives      *sets[activeKey]
@@ -52,7 +53,7 @@ type dropKey struct {
 
 func newCollection(s *Settings, m *metrics, l *losses, z *sizes, suppressed *suppressor) *collection {
 	return &collection{
-		settings: s, on: m.on, known: m.known, losses: l, sizes: z, suppressed: suppressed, process: newProcess(),
+		settings: s, on: m.on, known: m.known, losses: l, sizes: z, suppressed: suppressed, process: newProcess(), workers: newWorkers(),
 		flows: newSets(flowKey.attributes), actives: newSets(activeKey.attributes), states: newSets(stateAttributes),
 		phases: newSets(phaseAttributes), drops: newSets(dropKey.attributes), certificates: newSets(certificateAttributes),
 	}
@@ -72,6 +73,7 @@ func (c *collection) observe(_ context.Context, o metric.Observer) error {
 	})
 	o.ObserveInt64(c.on.logSuppressed, c.suppressed.total.Load())
 	o.ObserveInt64(c.on.drainRemaining, int64(c.settings.DrainRemaining()))
+	c.workers.observe(o, c.on, c.settings.Workers(), time.Now())
 	c.process.observe(o, c.on)
 	return nil
 }

@@ -93,6 +93,7 @@ const (
 	keyViolationKind             attribute.Key = "wsproxy.violation.kind"
 	keyWebsocketExtensions       attribute.Key = "wsproxy.websocket.extensions"
 	keyWebsocketSubprotocol      attribute.Key = "wsproxy.websocket.subprotocol"
+	keyWorkerID                  attribute.Key = "wsproxy.worker.id"
 )
 
 const (

@@ -75,7 +75,8 @@ func TestEmittedNamesAreTheSchemas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var y lifecycle.System
 		h := newHarness(t, Settings{Routes: chat, Hosts: []string{"backend"}, System: &y, ViolationKinds: []string{"", "mask_missing"},
-			Certificates: func() []Certificate { return []Certificate{{"example.com", time.Now()}} }})
+			Certificates: func() []Certificate { return []Certificate{{"example.com", time.Now()}} },
+			Workers:      func() []lifecycle.Worker { return []lifecycle.Worker{{Connections: 1}} }})
 		y.Enter(lifecycle.StateCreated, "")
 		y.Enter(lifecycle.StateDraining, "SIGTERM")
 		mix(h)

@@ -38,8 +38,9 @@ type Settings struct {
 	Hosts          []string // host names of targets and egress proxies
 	ViolationKinds []string // by the number that lifecycle.Flow.Violation takes; an empty one is not reported
 
-	Certificates   func() []Certificate // nil: none
-	DrainRemaining func() int           // connections that a drain waits for; nil: 0
+	Certificates   func() []Certificate      // nil: none
+	DrainRemaining func() int                // connections that a drain waits for; nil: 0
+	Workers        func() []lifecycle.Worker // event loops; nil: none
 
 	Log Log
 }
@@ -102,6 +103,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.Registry == nil {
 		s.Registry = new(lifecycle.Registry)
+	}
+	if s.Workers == nil {
+		s.Workers = func() []lifecycle.Worker { return nil }
 	}
 	if s.DrainRemaining == nil {
 		s.DrainRemaining = func() int { return 0 }

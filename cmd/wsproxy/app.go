@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -33,6 +34,7 @@ type app struct {
 	log       *slog.Logger
 	tls       *tlsconf.Store
 	engine    relay.Engine
+	observed  atomic.Pointer[relay.Engine] // engine, for telemetry, which is there before it
 	proxy     *proxy.Server
 	admin     *admin.Server
 
@@ -76,6 +78,7 @@ func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 	if a.engine, err = newEngine(cfg.Engine, a.log); err != nil {
 		return nil, errors.Join(err, t.Shutdown(ctx))
 	}
+	a.observed.Store(&a.engine)
 	a.proxy = &proxy.Server{
 		Registry: a.registry, Engine: a.engine, Propagator: t.Propagator(), HTTP: a.observeHTTP, Log: a.log,
 		RetryAfter: time.Duration(cfg.Drain.Spread),
@@ -170,7 +173,7 @@ func (a *app) serve() (string, error) {
 	a.running.Go(func() { a.tls.Watch(ctx) })
 	a.admin = &admin.Server{
 		Registry: a.registry, System: a.system, Metrics: a.telemetry.Metrics(), Token: a.cfg.Admin.Token.Value(),
-		Address: string(a.cfg.Admin.Address), Version: version(), Log: a.log,
+		Address: string(a.cfg.Admin.Address), Version: version(), Log: a.log, Workers: a.engine.Workers,
 	}
 	a.admin.Start(a.adminAddr)
 	for _, l := range a.listeners {

@@ -28,7 +28,7 @@ func (a *app) telemetrySettings() (telemetry.Settings, error) {
 		Segments: telemetry.Segments{First: time.Duration(segments.First), Longest: time.Duration(segments.Longest), Off: segments.Off},
 		Interval: time.Duration(t.Metrics.Interval),
 		Registry: a.registry, System: a.system, Hosts: a.hosts(), ViolationKinds: violationKinds(),
-		Certificates: a.certificates, DrainRemaining: a.drainRemaining,
+		Certificates: a.certificates, DrainRemaining: a.drainRemaining, Workers: a.workers,
 		Log: telemetry.Log{Format: logFormat(a.cfg.Log.Format), Level: a.cfg.Log.Level.Slog()},
 	}
 	for _, r := range a.cfg.Routes {
@@ -108,6 +108,14 @@ func (a *app) drainRemaining() int {
 		return 0
 	}
 	return a.registry.Snapshot().Open()
+}
+
+// workers are the engine's event loops; before it is made there are none.
+func (a *app) workers() []lifecycle.Worker {
+	if e := a.observed.Load(); e != nil {
+		return (*e).Workers()
+	}
+	return nil
 }
 
 // certificateStore makes the store of everything that does TLS.

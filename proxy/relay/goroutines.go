@@ -45,6 +45,9 @@ func (g *Goroutines) Start(p *Pair) {
 // Wait implements Engine.
 func (g *Goroutines) Wait(ctx context.Context) error { return g.running.wait(ctx) }
 
+// Workers implements Engine: goroutines are everybody's.
+func (g *Goroutines) Workers() []lifecycle.Worker { return nil }
+
 // Close implements Engine: there is nothing beside the connections.
 func (g *Goroutines) Close() {}
 

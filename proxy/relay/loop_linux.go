@@ -37,7 +37,7 @@ type loop struct {
 	stopped bool
 
 	connections atomic.Int64
-	stats       workerStats
+	stats       stats
 }
 
 // batch is how many events one wait may bring.
@@ -119,7 +119,7 @@ func (l *loop) run() {
 		}
 		l.again()
 		l.expire()
-		l.stats.turn(n, time.Since(begun))
+		l.stats.turn(n, begun, time.Now())
 		if turns%16 == 0 {
 			runtime.Gosched() // a loop that is never idle lets handshakes of its processor run
 		}
@@ -300,19 +300,4 @@ func (t timers) wait(now time.Time) int {
 		return -1
 	}
 	return int(max((t[0].due.Sub(now)+time.Millisecond-1)/time.Millisecond, 0))
-}
-
-// workerStats are what a loop counts of itself.
-type workerStats struct {
-	wakeups, events atomic.Uint64
-	busy            atomic.Int64 // nanoseconds
-	longest         atomic.Int64 // nanoseconds of one turn, since it was last asked for
-}
-
-func (w *workerStats) turn(events int, took time.Duration) {
-	w.events.Add(uint64(events))
-	w.busy.Add(int64(took))
-	if int64(took) > w.longest.Load() {
-		w.longest.Store(int64(took))
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -86,6 +87,17 @@ func (e *Loops) Wait(ctx context.Context) error {
 		return err
 	}
 	return e.fallback.Wait(ctx)
+}
+
+// Workers implements Engine.
+func (e *Loops) Workers() []lifecycle.Worker {
+	var all []lifecycle.Worker
+	for _, l := range e.workers {
+		w := l.stats.worker(time.Now())
+		w.ID, w.Connections = l.id, int(l.connections.Load())
+		all = append(all, w)
+	}
+	return all
 }
 
 // Close implements Engine.

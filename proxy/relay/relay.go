@@ -22,6 +22,9 @@ type Engine interface {
 	// Wait returns when every pair started has ended, or with ctx's error.
 	Wait(ctx context.Context) error
 
+	// Workers tells of the engine's event loops; it has none if it is not made of loops.
+	Workers() []lifecycle.Worker
+
 	// Close ends the engine. Nothing is started afterwards, and no pair may still be running.
 	Close()
 }
