@@ -19,6 +19,7 @@ check:
 	@echo "== check"
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -C otel-collector ./...
 	@diff=$$($(GO) fix -diff ./... 2>&1); test -z "$$diff" || { echo "go fix:"; echo "$$diff"; exit 1; }
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 
@@ -26,6 +27,8 @@ check:
 unit:
 	@echo "== unit"
 	$(GO) test -race ./...
+	@# The stack is a module of its own. It reads files of this one, which the test cache does not see.
+	$(GO) test -C otel-collector -count=1 ./...
 
 # Every fuzz target for a while, from its saved seeds.
 fuzz:
@@ -51,7 +54,8 @@ e2e: servers
 # Rewrites what is made from the code: constants, reference pages, golden texts.
 generate:
 	$(GO) generate ./...
-	$(GO) test ./config ./telemetry ./lifecycle -update
+	$(GO) test ./admin ./cmd/wsproxy/demo ./config ./egress ./lifecycle ./telemetry -update
+	$(GO) run -C otel-collector ./dashboards grafana/dashboards
 
 clean:
 	rm -f wsproxy

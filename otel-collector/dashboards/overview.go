@@ -70,11 +70,11 @@ func handshakes() *stat.PanelBuilder {
 func slowest() *stat.PanelBuilder {
 	return number(what{
 		"Handshake, p95",
-		"From the complete request to the 101: 95 of 100 clients waited at most this long. Of all routes together.",
+		"From the complete request to the 101: 95 of 100 clients waited at most this long, over the time range and all routes.",
 		units.Seconds,
-	}, over(`histogram_quantile(0.95, sum by (le) (rate(http_server_request_duration_seconds_bucket`+
-		`{service_instance_id=~"$instance", http_response_status_code="101"}[$__rate_interval])))`, "p95")).
-		NoValue("no handshakes").Thresholds(levels("blue"))
+	}, now(`histogram_quantile(0.95, sum by (le) (increase(http_server_request_duration_seconds_bucket`+
+		`{service_instance_id=~"$instance", http_response_status_code="101"}[$__range]))) >= 0`, "p95")).
+		NoValue("no handshakes").GraphMode(common.BigValueGraphModeNone).Thresholds(levels("blue"))
 }
 
 func state() *stat.PanelBuilder {
@@ -125,7 +125,7 @@ func failures() *timeseries.PanelBuilder {
 		"Connections that failed before they were upgraded: in which phase, and why. The reason is error.type of the trace, too.",
 		units.CountsPerSecond,
 	}, over(`sum by (wsproxy_phase_name, error_type) (rate(wsproxy_connection_failed_total`+byRoute+`[$__rate_interval])) > 0`,
-		"{{wsproxy_phase_name}}: {{error_type}}")))
+		"{{wsproxy_phase_name}}: {{error_type}}"))).NoValue("none")
 }
 
 func refusals() *timeseries.PanelBuilder {
@@ -133,7 +133,7 @@ func refusals() *timeseries.PanelBuilder {
 		"Refusals by reason",
 		"Connections turned away before dialling, and why.",
 		units.CountsPerSecond,
-	}, over(`sum by (error_type) (rate(wsproxy_connection_rejected_total`+byRoute+`[$__rate_interval])) > 0`, "{{error_type}}")))
+	}, over(`sum by (error_type) (rate(wsproxy_connection_rejected_total`+byRoute+`[$__rate_interval])) > 0`, "{{error_type}}"))).NoValue("none")
 }
 
 func openByRoute() *timeseries.PanelBuilder {
@@ -147,9 +147,9 @@ func openByRoute() *timeseries.PanelBuilder {
 func closes() *timeseries.PanelBuilder {
 	return stacked(graph(what{
 		"Closes by cause",
-		"Why WebSockets ended: client_ and upstream_ causes come from that end, the others from wsproxy.",
+		"Why WebSockets ended: client_ and upstream_ causes come from that end, most others from wsproxy.",
 		units.CountsPerSecond,
-	}, over(`sum by (wsproxy_close_cause) (rate(wsproxy_connection_closes_total`+byRoute+`[$__rate_interval])) > 0`, "{{wsproxy_close_cause}}")))
+	}, over(`sum by (wsproxy_close_cause) (rate(wsproxy_connection_closes_total`+byRoute+`[$__rate_interval])) > 0`, "{{wsproxy_close_cause}}"))).NoValue("none")
 }
 
 func throughput() *timeseries.PanelBuilder {
