@@ -67,7 +67,7 @@ func (d *driver) upstreamSends(all ...message) { d.send(d.upstream(), fromUpstre
 
 func (d *driver) send(e *end, b []byte) { d.happens(e, event{data: b}) }
 
-func (d *driver) ends_(e *end) { d.happens(e, event{eof: true}) }
+func (d *driver) leaves(e *end) { d.happens(e, event{eof: true}) }
 
 func (d *driver) breaks(e *end, err error) { d.happens(e, event{err: err}) }
 
