@@ -14,7 +14,7 @@ import (
 // zero value allows the service's own origin only.
 type Origins struct {
 	any      bool
-	same     bool
+	same     bool // although others are listed
 	patterns []origin
 }
 
@@ -25,7 +25,7 @@ type origin struct{ scheme, host, port string }
 // "https://*.example.com", which stands for every subdomain but not for example.com. An empty list is
 // same-origin.
 func ParseOrigins(list []string) (*Origins, error) {
-	o := &Origins{same: len(list) == 0}
+	o := &Origins{}
 	for _, s := range list {
 		switch s {
 		case "*":
@@ -34,8 +34,8 @@ func ParseOrigins(list []string) (*Origins, error) {
 			o.same = true
 		default:
 			p, ok := parseOrigin(s)
-			if !ok {
-				return nil, fmt.Errorf("origin %q: want same-origin, * or scheme://host[:port]", s)
+			if !ok || !isPattern(p.host) {
+				return nil, fmt.Errorf("origin %q: want same-origin, * or scheme://host[:port], where host may begin with *.", s)
 			}
 			o.patterns = append(o.patterns, p)
 		}
@@ -54,7 +54,8 @@ func (o *Origins) Allow(header, scheme, host string) bool {
 	if !ok {
 		return false
 	}
-	if self, ok := parseOrigin(scheme + "://" + host); o.same && ok && from == self {
+	same := o.same || len(o.patterns) == 0
+	if self, ok := parseOrigin(scheme + "://" + host); same && ok && from == self {
 		return true
 	}
 	for _, p := range o.patterns {
@@ -63,6 +64,13 @@ func (o *Origins) Allow(header, scheme, host string) bool {
 		}
 	}
 	return false
+}
+
+// isPattern reports whether host has no star but a first label of nothing else: "*example.com" would let
+// notexample.com in.
+func isPattern(host string) bool {
+	domain := strings.TrimPrefix(host, "*.")
+	return domain != "" && !strings.Contains(domain, "*")
 }
 
 func (p origin) matches(o origin) bool {

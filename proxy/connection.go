@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -20,11 +21,15 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	in := r.Context().Value(inboundKey{}).(*inbound)
 	complete := time.Now()
 	record := in.take()
-	if !isUpgrade(r) {
+	if record == nil {
+		panic(http.ErrAbortHandler)
+	}
+	if !isUpgrade(r) && r.ProtoMajor == 1 { // net/http lets the preface of HTTP/2 through
 		record.Dismiss()
 		s.servePlain(w, r, in)
 		return
 	}
+	in.refuse() // unless net/http has no more to do with the connection
 	u := &upgrade{server: s, in: in, record: record, r: r, origin: in.listener.origin(r)}
 	defer u.recover(w)
 	if f := u.serve(w, complete); f != nil {
@@ -42,9 +47,13 @@ type upgrade struct {
 	route  *Route
 	target Target
 
+	step    *lifecycle.Step // of ours that is under way
+	stepCtx context.Context
+
 	release  func()   // gives the target back
-	upstream net.Conn // dialled, nil once the relay has it
-	handed   bool     // the relay has taken over
+	upstream net.Conn // dialled
+	client   net.Conn // taken over from net/http
+	handed   bool     // the relay has both, and the target
 }
 
 // serve runs the connection up to the relay, which then has it. It returns why it could not.
@@ -68,17 +77,29 @@ func (u *upgrade) serve(w http.ResponseWriter, complete time.Time) *lifecycle.Fa
 		return failure(err)
 	}
 	if pair != nil {
-		u.handed = true
 		u.server.start(pair)
+		u.handed = true
 	}
 	return nil
+}
+
+// begin begins a phase of ours; end ends it.
+func (u *upgrade) begin(ctx context.Context, s *lifecycle.Step) context.Context {
+	u.stepCtx, u.step = u.record.Begin(ctx, s)
+	return u.stepCtx
+}
+
+func (u *upgrade) end(err error) error {
+	step := u.step
+	u.step = nil
+	return step.End(u.stepCtx, err)
 }
 
 // decide is the route phase: what the request may have, and where.
 func (u *upgrade) decide(ctx context.Context, complete time.Time) (context.Context, error) {
 	u.route = u.server.route(u.r)
 	u.record.Update(u.describe)
-	ctx, step := u.record.Begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseRoute, Begun: complete})
+	ctx = u.begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseRoute, Begun: complete})
 	f := checkUpgrade(u.r)
 	switch {
 	case f != nil:
@@ -92,9 +113,9 @@ func (u *upgrade) decide(ctx context.Context, complete time.Time) (context.Conte
 		f = u.pick(nil)
 	}
 	if f != nil {
-		return ctx, step.End(ctx, f)
+		return ctx, u.end(f)
 	}
-	return ctx, step.End(ctx, nil)
+	return ctx, u.end(nil)
 }
 
 // describe notes what the request head tells.
@@ -150,7 +171,7 @@ func (u *upgrade) dial(ctx context.Context) error {
 // upgrade carries the handshake to the target and its answer back. A nil pair without error is a refusal
 // by the upstream, passed on to the client.
 func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pair, error) {
-	ctx, step := u.record.Begin(ctx, &lifecycle.Step{
+	ctx = u.begin(ctx, &lifecycle.Step{
 		Phase: lifecycle.PhaseUpgrade, Host: u.target.Address, Peer: u.upstream.RemoteAddr().String(), EgressName: u.target.Egress,
 	})
 	host := u.r.Host
@@ -159,31 +180,31 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 	}
 	a, err := exchange(ctx, u.upstream, u.r, u.server.requestHead(ctx, u.r, u.origin, host))
 	if err != nil {
-		return nil, step.End(ctx, err)
+		return nil, u.end(err)
 	}
-	step.Status = a.StatusCode
+	u.step.Status = a.StatusCode
 	if a.StatusCode != http.StatusSwitchingProtocols {
 		f := lifecycle.Failf(lifecycle.ReasonUpgradeRejected, "upstream answered %d", a.StatusCode)
 		f.Status = a.StatusCode
-		rejected := failure(step.End(ctx, f))
+		rejected := failure(u.end(f))
 		a.pass(w)
 		u.record.Failed(rejected, a.StatusCode)
 		return nil, nil
 	}
 	agreed, err := a.check(u.r)
 	if err != nil {
-		return nil, step.End(ctx, err)
+		return nil, u.end(err)
 	}
 	u.record.Update(func(f *lifecycle.Facts) {
 		f.Subprotocol, f.Extensions, f.Compressed = agreed.subprotocol, agreed.extensions, agreed.deflate
 	})
 	client, early, err := u.answer(w, a)
 	if err != nil {
-		f := failure(step.End(ctx, lifecycle.Fail(lifecycle.ReasonClientGone, err)))
+		f := failure(u.end(lifecycle.Fail(lifecycle.ReasonClientGone, err)))
 		u.record.Failed(f, 0)
 		return nil, nil
 	}
-	step.End(ctx, nil)
+	u.end(nil)
 	release := u.release // alone: the request and all of the set-up must not live as long as the socket
 	return &relay.Pair{
 		Conn: u.record, Client: client, Upstream: u.upstream, Early: [2][]byte{lifecycle.Upstream: early, lifecycle.Downstream: a.early},
@@ -193,7 +214,7 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 }
 
 // answer takes the client's socket over from net/http and passes the 101 on. It returns the socket and
-// what the client sent behind its request. If it fails the socket is closed.
+// what the client sent behind its request.
 func (u *upgrade) answer(w http.ResponseWriter, a *answer) (net.Conn, []byte, error) {
 	extra := http.Header{}
 	if u.route.ServerTiming {
@@ -207,11 +228,11 @@ func (u *upgrade) answer(w http.ResponseWriter, a *answer) (net.Conn, []byte, er
 		return nil, nil, err
 	}
 	client := hijacked.(*inbound).Conn
+	u.client = client
 	early := make([]byte, rw.Reader.Buffered())
 	rw.Read(early) // from the buffer: can't fail
 	client.SetWriteDeadline(time.Now().Add(headTimeout))
 	if _, err := client.Write(a.responseHead(extra)); err != nil {
-		client.Close()
 		return nil, nil, err
 	}
 	return client, early, client.SetWriteDeadline(time.Time{})
@@ -238,6 +259,9 @@ func (u *upgrade) cleanUp() {
 	if u.upstream != nil {
 		u.upstream.Close()
 	}
+	if u.client != nil {
+		u.client.Close()
+	}
 	if u.release != nil {
 		u.release()
 	}
@@ -253,8 +277,16 @@ func (u *upgrade) recover(w http.ResponseWriter) {
 		panic(v)
 	}
 	u.server.log().Error("connection failed", "connection.id", u.record.ID, "error", v, "stack", string(debug.Stack()))
-	if !u.handed {
-		u.server.refuse(w, u.record, &lifecycle.Failure{Phase: u.record.Phase(), Reason: lifecycle.ReasonInternal})
+	f := &lifecycle.Failure{Phase: u.record.Phase(), Reason: lifecycle.ReasonInternal, Err: fmt.Errorf("panic: %v", v)}
+	if u.step != nil {
+		f = failure(u.end(f))
+	}
+	switch {
+	case u.handed:
+	case u.client != nil: // it has its answer, or a part of it
+		u.record.Failed(f, 0)
+	default:
+		u.server.refuse(w, u.record, f)
 	}
 }
 

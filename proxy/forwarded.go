@@ -41,26 +41,37 @@ func (l *listener) origin(r *http.Request) origin {
 
 // trusts reports whether addr, with or without port, is a trusted hop.
 func (l *listener) trusts(addr string) bool {
-	if host, _, err := net.SplitHostPort(addr); err == nil {
-		addr = host
-	}
-	ip, err := netip.ParseAddr(addr)
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(l.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
+	ip, ok := parseAddress(addr)
+	return ok && l.trustsIP(ip)
+}
+
+func (l *listener) trustsIP(ip netip.Addr) bool {
+	ip = ip.WithZone("") // a prefix contains no address with a zone
+	return slices.ContainsFunc(l.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // client is the last address in X-Forwarded-For that is not a trusted hop's: those before it may be
-// made up.
+// made up. It is empty where there is none, or something else than an address comes first.
 func (l *listener) client(values []string) string {
-	hops := strings.Split(strings.Join(values, ","), ",")
-	for _, hop := range slices.Backward(hops) {
-		if hop = strings.TrimSpace(hop); hop != "" && !l.trusts(hop) {
-			return hop
+	for _, hop := range slices.Backward(tokens(values)) {
+		ip, ok := parseAddress(hop)
+		if !ok {
+			return ""
+		}
+		if !l.trustsIP(ip) {
+			return ip.String()
 		}
 	}
 	return ""
+}
+
+// parseAddress reads an IP address, with or without port and brackets.
+func parseAddress(s string) (netip.Addr, bool) {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		s = host
+	}
+	ip, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	return ip.Unmap(), err == nil
 }
 
 func first(list string) string {

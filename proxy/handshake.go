@@ -6,14 +6,16 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"wsproxy/lifecycle"
 )
@@ -36,8 +38,12 @@ func checkUpgrade(r *http.Request) *lifecycle.Failure {
 		return bad("no Connection: Upgrade")
 	case len(r.TransferEncoding) > 0 || r.ContentLength != 0:
 		return bad("an upgrade with a body")
-	case r.Header.Get("Expect") != "":
+	case len(r.Header["Expect"]) > 0:
 		return bad("an upgrade with Expect")
+	case r.Host == "" || !httpguts.ValidHostHeader(r.Host): // net/http has not judged the one of an absolute-form target
+		return bad("no valid host")
+	case !strings.HasPrefix(r.URL.RequestURI(), "/"):
+		return bad("a target without a path")
 	}
 	if v := r.Header["Sec-Websocket-Version"]; len(v) == 0 {
 		return bad("no Sec-WebSocket-Version")
@@ -103,12 +109,13 @@ func exchange(ctx context.Context, conn net.Conn, r *http.Request, head []byte) 
 }
 
 func readAnswer(conn io.Reader, r *http.Request) (*answer, error) {
-	limited := &io.LimitedReader{R: conn, N: headerBytes}
+	source := &noted{Reader: conn}
+	limited := &io.LimitedReader{R: source, N: headerBytes}
 	br := bufio.NewReaderSize(limited, 4<<10)
 	for range maxInterim {
 		resp, err := http.ReadResponse(br, r)
 		if err != nil {
-			return nil, headTooLong(limited, err)
+			return nil, headError(limited, source.err, err)
 		}
 		if resp.StatusCode == http.StatusSwitchingProtocols {
 			early, _ := br.Peek(br.Buffered())
@@ -123,9 +130,24 @@ func readAnswer(conn io.Reader, r *http.Request) (*answer, error) {
 	return nil, lifecycle.Failf(lifecycle.ReasonBadUpgradeResponse, "more than %d interim responses", maxInterim)
 }
 
-// headTooLong tells a head that is over the limit from one that ended early.
-func headTooLong(l *io.LimitedReader, err error) error {
-	if l.N > 0 || !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+// noted keeps the error that its reader ended with: net/http takes half a status line for a whole one.
+type noted struct {
+	io.Reader
+	err error
+}
+
+func (n *noted) Read(b []byte) (int, error) {
+	read, err := n.Reader.Read(b)
+	n.err = err
+	return read, err
+}
+
+// headError tells a head that is over the limit, one that ended early and one that is wrong.
+func headError(l *io.LimitedReader, ended, err error) error {
+	switch {
+	case ended != nil:
+		return ended
+	case l.N > 0:
 		return err
 	}
 	return lifecycle.Failf(lifecycle.ReasonBadUpgradeResponse, "response head is over %d bytes", headerBytes)
@@ -148,6 +170,8 @@ func (a *answer) check(r *http.Request) (agreement, error) {
 	}
 	h := a.Header
 	switch {
+	case !wellFormed(h):
+		return bad("a malformed header in the 101")
 	case !hasToken(h["Upgrade"], "websocket"):
 		return bad("no Upgrade: websocket in the 101")
 	case !hasToken(h["Connection"], "upgrade"):
@@ -213,10 +237,11 @@ func (a *answer) responseHead(extra http.Header) []byte {
 // pass answers the client with what the upstream answered instead of a 101.
 func (a *answer) pass(w http.ResponseWriter) {
 	h := w.Header()
-	for name, values := range endToEnd(a.Header) {
-		h[name] = values
-	}
+	maps.Copy(h, endToEnd(a.Header))
 	h.Del("Content-Length") // the body may have been cut
+	if h["Content-Type"] == nil {
+		h["Content-Type"] = nil // or net/http would guess one
+	}
 	h.Set("Connection", "close")
 	w.WriteHeader(a.StatusCode)
 	w.Write(a.body)

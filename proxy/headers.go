@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // hopByHop are the headers that concern one connection only (RFC 9110 §7.6.1), besides those that
@@ -41,6 +43,18 @@ func tokens(values []string) []string {
 		}
 	}
 	return all
+}
+
+// wellFormed reports whether every client will read h as we do. net/http lets a response have a blank
+// before the colon, which others drop, and control characters.
+func wellFormed(h http.Header) bool {
+	for name, values := range h {
+		invalid := func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }
+		if !httpguts.ValidHeaderFieldName(name) || slices.ContainsFunc(values, invalid) {
+			return false
+		}
+	}
+	return true
 }
 
 func hasToken(values []string, token string) bool {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"sync"
@@ -21,20 +22,34 @@ type inbound struct {
 	net.Conn // the socket, or TLS above it
 	listener *listener
 	socket   *relay.Conn
+	tls      *lifecycle.TLSInfo // nil if plain
 
 	mu      sync.Mutex
 	record  *lifecycle.Connection // of the request being read, nil between requests
 	request *lifecycle.Step
 	ctx     context.Context // of the request step; carries values only
+	between bool            // a request was answered and nothing was seen of the next
+	heard   bool            // something of the request has come
 	readErr error
-	status  int // net/http's own refusal
+	status  int  // net/http's own refusal
+	refused bool // what it was answered ends the connection
+	closed  bool
 }
 
 func newInbound(l *listener, c *relay.Conn) *inbound {
 	in := &inbound{Conn: c, listener: l, socket: c}
-	in.record = l.server.Registry.Open(c.RemoteAddr().String(), time.Now())
-	in.ctx = lifecycle.NewContext(context.Background(), in.record)
+	in.open(time.Now())
 	return in
+}
+
+// open makes a record for the next request.
+func (in *inbound) open(at time.Time) {
+	in.record = in.listener.server.Registry.Open(in.RemoteAddr().String(), at)
+	in.ctx = lifecycle.NewContext(context.Background(), in.record)
+	in.between = false
+	if in.tls != nil {
+		in.record.Update(func(f *lifecycle.Facts) { f.ClientTLS = in.tls })
+	}
 }
 
 // awaitRequest begins the request phase.
@@ -42,37 +57,50 @@ func (in *inbound) awaitRequest(at time.Time) {
 	in.ctx, in.request = in.record.Begin(in.ctx, &lifecycle.Step{Phase: lifecycle.PhaseRequest, Begun: at})
 }
 
-// active is called when a request's first byte was read. The first request of a connection has its
-// record since accept, later ones get theirs now.
-func (in *inbound) active() {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.record != nil {
-		return
-	}
+// next is called at the first that is seen of a request behind another one.
+func (in *inbound) next() {
 	now := time.Now()
-	in.record = in.listener.server.Registry.Open(in.RemoteAddr().String(), now)
-	in.ctx = lifecycle.NewContext(context.Background(), in.record)
+	in.open(now)
 	in.awaitRequest(now)
 }
 
-// take hands the record over to the handler of a request whose head is complete.
+// idle is called when a request was answered. The next one gets its record with its first byte.
+func (in *inbound) idle() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.between, in.heard, in.readErr, in.status = true, false, nil, 0
+}
+
+// take hands the record over to the handler of a request whose head is complete. It is nil if the
+// connection was closed meanwhile.
 func (in *inbound) take() *lifecycle.Connection {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.closed {
+		return nil
+	}
+	if in.record == nil { // it came in one piece with the request before
+		in.next()
+	}
 	record := in.record
 	in.request.End(in.ctx, nil)
 	in.record, in.request = nil, nil
 	return record
 }
 
-// Read notes why net/http could not read a request.
+// Read notes when a request begins, and why net/http could not read on.
 func (in *inbound) Read(b []byte) (int, error) {
 	n, err := in.Conn.Read(b)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if n > 0 {
+		if in.between {
+			in.next()
+		}
+		in.heard = true
+	}
 	if err != nil {
-		in.mu.Lock()
 		in.readErr = err
-		in.mu.Unlock()
 	}
 	return n, err
 }
@@ -81,6 +109,10 @@ func (in *inbound) Read(b []byte) (int, error) {
 // is its refusal of a bad request head: the client gets ours instead.
 func (in *inbound) Write(b []byte) (int, error) {
 	in.mu.Lock()
+	if in.between { // of a bad head that came in one piece with the request before
+		in.next()
+		in.heard = true
+	}
 	reading := in.request != nil
 	if reading && in.status == 0 {
 		in.status = statusOf(b)
@@ -103,8 +135,45 @@ func statusOf(b []byte) int {
 	return 400
 }
 
+// refuse says that what the handler answers is a refusal, behind which the connection ends.
+func (in *inbound) refuse() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.refused = true
+}
+
 // Close ends the connection and, if a request was being read, tells what became of it.
 func (in *inbound) Close() error {
+	in.giveUp()
+	in.mu.Lock()
+	linger := in.refused && !in.closed
+	in.closed = true
+	in.mu.Unlock()
+	if linger && !in.listener.server.isClosed() {
+		in.linger()
+	}
+	return in.Conn.Close()
+}
+
+// CloseWrite is for net/http, which half-closes before it closes after a refusal.
+func (in *inbound) CloseWrite() error {
+	in.giveUp()
+	if w, ok := in.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return nil
+}
+
+// linger reads for a moment what the client still sends: a socket that is closed with unread bytes is
+// reset, and then the client may never read its answer.
+func (in *inbound) linger() {
+	in.CloseWrite()
+	in.Conn.SetReadDeadline(time.Now().Add(refusalTimeout))
+	io.CopyN(io.Discard, in.Conn, lingerBytes)
+}
+
+// giveUp ends the request that is being read, if there is one.
+func (in *inbound) giveUp() {
 	in.mu.Lock()
 	record, request, ctx := in.record, in.request, in.ctx
 	in.record, in.request = nil, nil
@@ -116,59 +185,52 @@ func (in *inbound) Close() error {
 	default:
 		in.requestFailed(ctx, record, request)
 	}
-	return in.Conn.Close()
 }
 
 func (in *inbound) requestFailed(ctx context.Context, record *lifecycle.Connection, request *lifecycle.Step) {
-	if !in.socket.Used() {
+	why, heard := in.headError()
+	if !heard {
 		request.End(ctx, lifecycle.Fail(lifecycle.ReasonClientGone, errors.New("left without a byte")))
 		record.Unused()
 		return
 	}
-	f, _ := errors.AsType[*lifecycle.Failure](request.End(ctx, in.headError()))
+	f := failure(request.End(ctx, why))
 	status := 0
 	if f.Reason != lifecycle.ReasonClientGone {
 		status = statusFor(f)
+		in.refuse()
 		in.Conn.SetWriteDeadline(time.Now().Add(refusalTimeout))
 		writeRefusal(in.Conn, record, f, status)
 	}
 	record.Failed(f, status)
 }
 
-// headError is why no complete request head came.
-func (in *inbound) headError() error {
+// headError is why no complete request head came, and whether any of it did.
+func (in *inbound) headError() (err error, heard bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	switch err := in.readErr; {
-	case in.status == 431:
-		return lifecycle.Fail(lifecycle.ReasonHeadersTooLarge, nil)
-	case in.status != 0:
-		return lifecycle.Failf(lifecycle.ReasonRequestInvalid, "not a valid HTTP request (status %d)", in.status)
+	case in.status == http.StatusRequestHeaderFieldsTooLarge:
+		return lifecycle.Fail(lifecycle.ReasonHeadersTooLarge, nil), in.heard
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return err
+		return err, in.heard
 	case err != nil && !errors.Is(err, net.ErrClosed):
-		return lifecycle.Fail(lifecycle.ReasonClientGone, err)
+		return lifecycle.Fail(lifecycle.ReasonClientGone, err), in.heard
+	case in.status != 0:
+		return lifecycle.Failf(lifecycle.ReasonRequestInvalid, "not a valid HTTP request (status %d)", in.status), in.heard
 	}
-	return lifecycle.Fail(lifecycle.ReasonCanceled, errors.New("the proxy is shutting down"))
+	return lifecycle.Fail(lifecycle.ReasonCanceled, errShutDown), in.heard
 }
 
 // tlsFailed ends a connection whose TLS handshake failed.
 func (in *inbound) tlsFailed(err error) {
 	record := in.record
 	in.record = nil
-	f, _ := errors.AsType[*lifecycle.Failure](err)
-	if !in.socket.Used() && f.Reason == lifecycle.ReasonClientGone {
+	f := failure(err)
+	if !in.socket.Used() && (f.Reason == lifecycle.ReasonClientGone || f.Reason == lifecycle.ReasonCanceled) {
 		record.Unused()
 	} else {
 		record.Failed(f, 0)
 	}
 	in.socket.Close()
-}
-
-// CloseWrite is for net/http, which half-closes before it closes after a refusal.
-func (in *inbound) CloseWrite() error {
-	if w, ok := in.Conn.(interface{ CloseWrite() error }); ok {
-		return w.CloseWrite()
-	}
-	return io.ErrClosedPipe
 }

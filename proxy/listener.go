@@ -88,8 +88,9 @@ func (l *listener) handshake(in *inbound) {
 	conn := tls.Server(in.Conn, l.TLS)
 	err := conn.HandshakeContext(ctx)
 	if err == nil {
-		step.TLS = lifecycle.NewTLSInfo(conn.ConnectionState())
-		in.record.Update(func(f *lifecycle.Facts) { f.ClientTLS = step.TLS })
+		in.tls = lifecycle.NewTLSInfo(conn.ConnectionState())
+		step.TLS = in.tls
+		in.record.Update(func(f *lifecycle.Facts) { f.ClientTLS = in.tls })
 	} else if l.ctx.Err() != nil {
 		err = lifecycle.Fail(lifecycle.ReasonCanceled, err)
 	}

@@ -77,6 +77,8 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Transport: p.transport(target),
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL.Scheme, pr.Out.URL.Host = "http", target.Host
+			pr.Out.Header.Del("Upgrade") // to h2c, say: what came of it would pass unseen
+			pr.Out.Header.Del("Connection")
 			pr.Out.Host = pr.In.Host
 			if p.route.OwnHost {
 				pr.Out.Host = target.Host

@@ -73,6 +73,8 @@ func (s *Server) refuse(w http.ResponseWriter, c *lifecycle.Connection, f *lifec
 		c.Failed(f, 0)
 		panic(http.ErrAbortHandler) // nobody is there to read an answer
 	}
+	// Behind its answer net/http reads the body that a request announced, which may never come.
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(refusalTimeout))
 	status := statusFor(f)
 	h := w.Header()
 	h.Set("Connection", "close")
@@ -82,6 +84,7 @@ func (s *Server) refuse(w http.ResponseWriter, c *lifecycle.Connection, f *lifec
 	case http.StatusUpgradeRequired:
 		h.Set("Sec-WebSocket-Version", "13")
 		h.Set("Upgrade", "websocket")
+		h.Add("Connection", "Upgrade")
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", strconv.Itoa(s.retryAfter()))
 	}

@@ -151,7 +151,6 @@ func (s *session) lost(l lifecycle.Leg, reason string) {
 	other := l.Other()
 	f := s.to(other)
 	f.reading = readDone
-	s.from(other).drop()
 	switch {
 	case f.partial:
 		s.truncate(f)
@@ -173,7 +172,7 @@ func (s *session) innocent(l lifecycle.Leg) frame.CloseCode {
 // tell sends a Close frame of ours. Its code is the connection's if it is the first.
 func (s *session) tell(l lifecycle.Leg, code frame.CloseCode, reason string) {
 	s.sendClose(l, code, reason)
-	if s.told == lifecycle.LegNone && s.to(l).inject != nil {
+	if s.told == lifecycle.LegNone {
 		s.told = l
 	}
 }

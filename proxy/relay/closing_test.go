@@ -222,3 +222,28 @@ func TestPlays(t *testing.T) {
 		})
 	}
 }
+
+// A FIN inside a TLS record is an end without close_notify, no reset.
+func TestEndInsideATLSRecord(t *testing.T) {
+	for _, s := range stages(t) {
+		if !s.tls {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			s.run(t, func(t *testing.T, e Engine) {
+				r := start(t, e, s.network, Policy{})
+				r.client.send(text(3))
+				r.client.socket().Write([]byte{23, 3, 3, 0, 80, 1, 2, 3})
+				r.client.finTCP()
+				r.upstream.expect("text 3", "FIN")
+				r.upstream.fin()
+				want := lifecycle.Close{
+					Cause: lifecycle.CauseClientGone, Initiator: lifecycle.InitiatorClient, Code: lifecycle.NoCode, TLSTruncated: true,
+				}
+				if got := r.finish(); got != want {
+					t.Errorf("got %+v, want %+v", got, want)
+				}
+			})
+		})
+	}
+}

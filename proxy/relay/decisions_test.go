@@ -271,6 +271,18 @@ func TestCloseWaitsForABoundary(t *testing.T) {
 			want: byUs(lifecycle.CauseInternal, 1011),
 		},
 		{
+			name: "a fault of ours inside a frame",
+			script: func(d *driver) {
+				first, _ := part(fromClient(text(100)), 56)
+				d.send(d.client(), first)
+				d.session.fault(lifecycle.Upstream, false)
+				d.run()
+				answers(d)
+			},
+			client: "close 1011 internal error", upstream: "text 50 of 100, RST",
+			want: truncated(byUs(lifecycle.CauseInternal, 1011)),
+		},
+		{
 			name: "a fault of ours inside a write",
 			script: func(d *driver) {
 				d.session.fault(lifecycle.Upstream, true)
@@ -282,4 +294,3 @@ func TestCloseWaitsForABoundary(t *testing.T) {
 		},
 	})
 }
-

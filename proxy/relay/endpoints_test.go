@@ -329,6 +329,16 @@ func TestEndpointsGo(t *testing.T) {
 			client: "close 1012 upstream gone, FIN", upstream: "text 50 of 100, FIN", want: lost,
 		},
 		{
+			name: "upstream_gone while the client is inside a frame that never ends",
+			script: func(d *driver) {
+				first, _ := part(fromClient(text(100)), 56)
+				d.send(d.client(), first)
+				d.leaves(d.upstream())
+				d.passes()
+			},
+			client: "close 1012 upstream gone, RST", upstream: "text 50 of 100, FIN, RST", want: lost,
+		},
+		{
 			name:   "upstream_gone with 1011",
 			policy: Policy{OnUpstreamLost: frame.CloseInternalError},
 			script: func(d *driver) {
@@ -359,4 +369,3 @@ func TestEndpointsGo(t *testing.T) {
 		},
 	})
 }
-

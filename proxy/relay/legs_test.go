@@ -60,6 +60,15 @@ func TestLegsBreak(t *testing.T) {
 			client: "RST", upstream: "RST", want: clientReset,
 		},
 		{
+			name: "client_reset, found by writing twice",
+			script: func(d *driver) {
+				d.session.notWritten(lifecycle.LegClient, errReset)
+				d.session.notWritten(lifecycle.LegClient, errPipe) // says less
+				d.leaves(d.client())
+			},
+			client: "RST", upstream: "RST", want: clientReset,
+		},
+		{
 			name: "upstream_reset",
 			script: func(d *driver) {
 				d.upstreamSends(text(1))
@@ -147,7 +156,15 @@ func TestLegsBreak(t *testing.T) {
 
 // A patient closing, as after a client's FIN, does not wait for its end when a leg broke.
 func TestBrokenLegEndsPatience(t *testing.T) {
-	d := newDriver(t, Policy{HalfClose: time.Hour, Close: time.Second}, frame.ModeStrict)
+	p := Policy{HalfClose: time.Hour, Close: time.Second}
+	d := newDriver(t, p, frame.ModeStrict)
+	d.client().writeErr = errPipe
+	d.upstreamSends(text(3))
+	d.leaves(d.client())
+	if got := time.Until(d.session.deadline); got > time.Second {
+		t.Errorf("found by writing: got %s left, want at most 1s", got)
+	}
+	d = newDriver(t, p, frame.ModeStrict)
 	d.leaves(d.client())
 	d.client().writeErr = errPipe
 	d.upstreamSends(text(3))

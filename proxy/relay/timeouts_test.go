@@ -185,6 +185,21 @@ func TestClosingTakesNoLonger(t *testing.T) {
 	}
 }
 
+// What the session has passed on need not have been written when we cut.
+func TestForcedStopInsideAWrite(t *testing.T) {
+	inBubble(t, func(t *testing.T, e Engine) {
+		r := start(t, e, inMemory, Policy{})
+		for range 3 { // whole frames, more than the network takes
+			r.upstream.send(binaryOf(50_000))
+		}
+		synctest.Wait()
+		r.record.Stop(lifecycle.StopRequest{Cause: lifecycle.CauseForcedStop})
+		if got := r.finish(); !got.FrameTruncated {
+			t.Errorf("got %+v, want a truncated frame", got)
+		}
+	})
+}
+
 func TestMaxLifetime(t *testing.T) {
 	inBubble(t, func(t *testing.T, e Engine) {
 		begun := time.Now()
