@@ -13,7 +13,8 @@ import (
 var complaint = regexp.MustCompile("(?i)\t(warn|error|dpanic|panic|fatal)\t|level=(WARN|ERROR)|\"level\":\"(WARN|ERROR)\"|deprecat|panic:|DATA RACE")
 
 // tolerated are complaints about what tests can't have, each with its reason.
-var tolerated = regexp.MustCompile("ui assets not embedded in the binary") // Jaeger's page is no part of its Go module
+var tolerated = regexp.MustCompile("ui assets not embedded in the binary" + // Jaeger's page is no part of its Go module
+	"|Received an OS signal, exiting gracefully") // Prometheus, of our SIGTERM
 
 // complaints are the lines of a log that should not be there.
 func complaints(log []byte) [][]byte {

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"crypto/tls"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,8 @@ type house struct {
 	caFile   string
 	cert     string // for 127.0.0.1 and localhost
 	key      string
-	stack    *stack // nil before it is started
+	pair     tls.Certificate // the same
+	stack    *stack          // nil before it is started
 }
 
 func newHouse(t *testing.T) *house {
@@ -47,6 +49,7 @@ func newHouse(t *testing.T) *house {
 	if h.cert, h.key, err = leaf.Write(h.folder, "cert"); err != nil {
 		t.Fatal(err)
 	}
+	h.pair = leaf.TLS()
 	return h
 }
 
@@ -80,6 +83,9 @@ func programs(t *testing.T) map[string]string {
 		if name, path, ok := strings.Cut(lines.Text(), "="); ok {
 			found[name] = path
 		}
+	}
+	if os.Geteuid() != 0 {
+		delete(found, "danted") // it changes its user
 	}
 	return found
 }

@@ -23,6 +23,7 @@ type process struct {
 	cmd   *exec.Cmd
 	file  string
 	ended chan struct{} // closed when the program has ended
+	shown int           // lines of the log that are shown if the test fails
 }
 
 // killAfter is how long a program may take to end after SIGTERM.
@@ -31,7 +32,7 @@ const killAfter = 10 * time.Second
 // start runs a program. env is added to this process's, from which OTEL_ variables are taken out.
 func start(t testing.TB, name string, env []string, path string, args ...string) *process {
 	t.Helper()
-	p := &process{name: name, cmd: exec.Command(path, args...), ended: make(chan struct{})}
+	p := &process{name: name, cmd: exec.Command(path, args...), ended: make(chan struct{}), shown: 25}
 	file, err := os.CreateTemp(t.ArtifactDir(), strings.ReplaceAll(name, " ", "-")+"-*.log")
 	if err != nil {
 		t.Fatal(err)
@@ -50,8 +51,8 @@ func start(t testing.TB, name string, env []string, path string, args ...string)
 	}()
 	t.Cleanup(func() {
 		p.stop(t)
-		if t.Failed() {
-			t.Logf("the end of %s's log (%s):\n%s", name, filepath.Base(p.file), tail(p.log(t), 60))
+		if t.Failed() && p.shown > 0 {
+			t.Logf("the end of %s's log (%s):\n%s", name, filepath.Base(p.file), tail(p.log(t), p.shown))
 		}
 	})
 	return p

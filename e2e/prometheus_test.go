@@ -78,7 +78,11 @@ func (p *prometheus) want(t testing.TB, expression string, want float64) {
 func (p *prometheus) wantThat(t testing.TB, expression, want string, ok func(float64) bool) float64 {
 	t.Helper()
 	var value float64
-	err := attempt(t.Context(), patience, func(ctx context.Context) error {
+	within := patience
+	if t.Failed() { // with one number wrong, the others are told without long waits
+		within = 2 * time.Second
+	}
+	err := attempt(t.Context(), within, func(ctx context.Context) error {
 		v, found, err := p.number(ctx, expression)
 		value = v
 		switch {

@@ -25,7 +25,7 @@ type stack struct {
 // collector is one of perhaps several.
 type collector struct {
 	*process
-	env              []string
+	env, args        []string
 	grpc, http, down string // addresses; down is that of the health check
 }
 
@@ -41,13 +41,18 @@ func startStack(t *testing.T, h *house) *stack {
 	eventually(t, "Jaeger is ready", answers("http://"+s.jaeger.health+"/status"))
 	s.collector = s.newCollector(t)
 	s.processes = []*process{s.prometheus.process, s.jaeger.process, s.collector.process}
+	for _, p := range s.processes {
+		p.shown = 0 // once they run, only their complaints are of interest
+	}
 	return s
 }
 
-// newCollector starts a collector in front of the stack's Jaeger and Prometheus.
-func (s *stack) newCollector(t *testing.T) *collector {
+// newCollector starts a collector in front of the stack's Jaeger and Prometheus. args come behind those that
+// it always has.
+func (s *stack) newCollector(t *testing.T, args ...string) *collector {
 	t.Helper()
 	c := &collector{grpc: s.house.ports.address(t), http: s.house.ports.address(t), down: s.house.ports.address(t)}
+	c.args = append([]string{"--config", configuration("config.yaml")}, args...)
 	c.env = []string{
 		"COLLECTOR_OTLP_GRPC_ENDPOINT=" + c.grpc, "COLLECTOR_OTLP_HTTP_ENDPOINT=" + c.http,
 		"COLLECTOR_HEALTH_ENDPOINT=" + c.down, "COLLECTOR_SPAN_METRICS_INTERVAL=1s",
@@ -60,7 +65,7 @@ func (s *stack) newCollector(t *testing.T) *collector {
 // start runs the collector, again if it was stopped.
 func (c *collector) start(t *testing.T, h *house) {
 	t.Helper()
-	c.process = start(t, "collector", c.env, h.programs["collector"], "--config", configuration("config.yaml"))
+	c.process = start(t, "collector", c.env, h.programs["collector"], c.args...)
 	eventually(t, "the collector is ready", answers("http://"+c.down+"/"))
 }
 

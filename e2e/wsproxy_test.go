@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +20,9 @@ import (
 // wsproxy is a running one.
 type wsproxy struct {
 	*process
-	service string   // its service.name, which no other has
-	plain   string   // address of the listener without TLS
-	tls     string   // of the one with
+	service string // its service.name, which no other has
+	plain   string // address of the listener without TLS
+	tls     string // of the one with
 	admin   string
 	started time.Time
 }
@@ -64,6 +65,8 @@ type settings struct {
 	egress    []object
 	telemetry object
 	drain     object
+	logLevel  string // empty: info
+	clientCA  string // of the listener with TLS; empty: it asks for no certificate
 }
 
 type object = map[string]any
@@ -102,16 +105,31 @@ func (s *settings) route(name string, with object, targets ...string) {
 // trust is the tls block for targets that have one of our certificates.
 func (s *settings) trust() object { return object{"ca": s.house.caFile} }
 
+// secret puts a text into a file, as the configuration wants it.
+func (s *settings) secret(name, text string) string {
+	file := filepath.Join(s.house.folder, name+".secret")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		panic(err)
+	}
+	return "file:" + file
+}
+
 func (s *settings) document(t *testing.T) []byte {
 	t.Helper()
-	certificate := object{"cert": s.house.cert, "key": s.house.key}
+	server := object{"certificates": []object{{"cert": s.house.cert, "key": s.house.key}}}
+	if s.clientCA != "" {
+		server["client_ca"] = s.clientCA
+	}
 	c := object{
 		"listeners": []object{
 			{"address": "127.0.0.1:0"},
-			{"address": "127.0.0.1:0", "tls": object{"certificates": []object{certificate}}},
+			{"address": "127.0.0.1:0", "tls": server},
 		},
 		"routes": s.routes, "upstreams": s.upstreams, "telemetry": s.telemetry, "drain": s.drain,
 		"admin": object{"address": "127.0.0.1:0"},
+	}
+	if s.logLevel != "" {
+		c["log"] = object{"level": s.logLevel}
 	}
 	if len(s.egress) > 0 {
 		c["egress"] = s.egress
@@ -166,28 +184,32 @@ type connection struct {
 	Phase   string
 }
 
-// openTrace is the trace id of the live connection from a client's address.
-func (w *wsproxy) openTrace(t testing.TB, client string) string {
+// awaitPhase waits until the live connection from a client's address is in a phase, and returns its trace's id.
+func (w *wsproxy) awaitPhase(t testing.TB, client, phase string) (trace string) {
 	t.Helper()
-	var id string
-	eventually(t, "the admin API lists the connection", func(ctx context.Context) error {
+	eventually(t, "a connection in phase "+phase, func(ctx context.Context) error {
 		all, err := w.open(ctx)
 		for _, c := range all {
-			if c.Client == client && c.Phase == "transfer" {
-				id = c.TraceID
+			if c.Client == client && c.Phase == phase {
+				trace = c.TraceID
 				return nil
 			}
 		}
 		return errors.Join(err, errNotYet)
 	})
-	return id
+	return trace
 }
 
-// of is a selector for this process's series of a metric.
+// of is a selector for this process's series of a metric. Labels are names and values; a value behind ~ is a
+// pattern.
 func (w *wsproxy) of(metric string, labels ...string) string {
 	all := []string{fmt.Sprintf("service_name=%q", w.service)}
 	for i := 0; i+1 < len(labels); i += 2 {
-		all = append(all, fmt.Sprintf("%s=%q", labels[i], labels[i+1]))
+		operator, value := "=", labels[i+1]
+		if pattern, ok := strings.CutPrefix(value, "~"); ok {
+			operator, value = "=~", pattern
+		}
+		all = append(all, labels[i]+operator+strconv.Quote(value))
 	}
 	return metric + "{" + strings.Join(all, ",") + "}"
 }

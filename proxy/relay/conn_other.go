@@ -20,7 +20,7 @@ func (c *Conn) waitWith(func(uintptr) bool) error { return nil }
 func (c *Conn) writeRaw(b []byte) (int, error) { return c.writeSlowly(b) }
 
 func sysRead(uintptr, []byte) (int, error) { return 0, syscall.ENOTSUP }
-func sysPeek(uintptr) bool                 { return true }
+func sysPeek(uintptr) (bool, error)        { return true, nil }
 
 func (c *Conn) readOnce(uintptr) bool  { return true }
 func (c *Conn) writeOnce(uintptr) bool { return true }

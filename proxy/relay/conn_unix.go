@@ -55,11 +55,18 @@ func sysRead(fd uintptr, b []byte) (int, error) {
 	}
 }
 
-// sysPeek reports whether a read would not have to wait.
-func sysPeek(fd uintptr) bool {
+// sysPeek reports whether a read would not have to wait. An error that it meets is told only here: the
+// system forgets it, and the next read would see an end instead.
+func sysPeek(fd uintptr) (ready bool, err error) {
 	var one [1]byte
-	_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	return err != syscall.EAGAIN
+	_, _, err = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	switch err {
+	case nil, syscall.EINTR:
+		return true, nil
+	case syscall.EAGAIN:
+		return false, nil
+	}
+	return true, os.NewSyscallError("recvfrom", err)
 }
 
 // failure is an error that the socket has met and not told yet, nil if there is none. It is not told

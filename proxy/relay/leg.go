@@ -170,19 +170,20 @@ func (l *leg) readTLS() error {
 		}
 		l.drop()
 		l.peeked = false
-		if err := l.sock.waitWith(l.try); err != nil {
+		if err := l.sock.waitWith(l.try); err != nil || l.err != nil {
 			return err
 		}
 	}
 }
 
 // tryPeek waits for the socket without taking anything from it: first it looks, then it has been woken.
-func (l *leg) tryPeek(fd uintptr) bool {
+func (l *leg) tryPeek(fd uintptr) (ready bool) {
 	if l.peeked {
 		return true
 	}
 	l.peeked = true
-	return sysPeek(fd)
+	ready, l.err = sysPeek(fd)
+	return ready
 }
 
 // truncated says that a TLS leg ended without close_notify.

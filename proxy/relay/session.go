@@ -24,6 +24,7 @@ type session struct {
 	end      lifecycle.Close
 	told     lifecycle.Leg // whom we told first: that Close counts as the first of ours
 	ours     bool          // end.Code is of a Close frame of ours
+	theirs   int           // code of an endpoint's first Close since then; it counts if none of ours goes out
 	deadline time.Time     // of the closing, or for a broken leg to tell why it broke
 	lifetime time.Time     // end of max_lifetime, zero without one
 	active   time.Time     // when bytes last came, or were last taken by a peer that had kept them waiting
@@ -79,7 +80,8 @@ const (
 )
 
 func newSession(p *Pair) *session {
-	s := &session{conn: p.Conn, policy: p.Policy, off: p.Framing == frame.ModeOff, end: lifecycle.Close{Code: lifecycle.NoCode}}
+	s := &session{conn: p.Conn, policy: p.Policy, off: p.Framing == frame.ModeOff, theirs: lifecycle.NoCode}
+	s.end.Code = lifecycle.NoCode
 	s.policy.Close = cmp.Or(s.policy.Close, defaultClose)
 	s.policy.HalfClose = cmp.Or(s.policy.HalfClose, defaultHalfClose)
 	s.policy.OnUpstreamLost = cmp.Or(s.policy.OnUpstreamLost, frame.CloseServiceRestart)
@@ -269,6 +271,9 @@ func (s *session) begin(c lifecycle.Close, patience time.Duration) {
 func (s *session) done() lifecycle.Close {
 	if !s.closing { // an engine gave up without a cause: our own fault
 		s.begin(internalFault, 0)
+	}
+	if s.end.Code == lifecycle.NoCode {
+		s.end.Code = s.theirs
 	}
 	cut := s.over || s.end.FrameTruncated || s.flows[0].partial || s.flows[1].partial
 	s.end.Clean = s.legs[0].closeSeen && s.legs[1].closeSeen && !cut && !s.foul

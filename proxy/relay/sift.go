@@ -108,7 +108,10 @@ func (s *session) closeSeen(f *flow, control frame.Control) {
 			Cause: by(leg, lifecycle.CauseClientClose, lifecycle.CauseUpstreamClose), Initiator: initiator(leg), Code: int(code),
 		}, s.policy.Close)
 	} else {
-		if s.end.Code == lifecycle.NoCode {
+		if s.theirs == lifecycle.NoCode {
+			s.theirs = int(code)
+		}
+		if s.told == lifecycle.LegNone && s.end.Code == lifecycle.NoCode {
 			s.setCode(int(code))
 		}
 		s.hurry()

@@ -1,0 +1,234 @@
+package proxy
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wsproxy/lifecycle"
+)
+
+func TestCloseEndsWhatIsNotUpgraded(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		begin func(w *world) *peer
+		ends  string
+	}{
+		{"a client without a byte", func(w *world) *peer { return w.connect("") }, "unused 0 "},
+		{"half a head", func(w *world) *peer { return w.send("GET / HT") }, "rejected 503 canceled"},
+		{"a kept-alive connection", func(w *world) *peer { return w.send(plainRequest) }, "dismissed 0 "},
+		{"a dial", func(w *world) *peer {
+			w.network.SetPath(w.targets[0].address, blackHole)
+			return w.send(request())
+		}, "failed 503 canceled"},
+		{"an upgrade", func(w *world) *peer {
+			w.targets[0].script = silent
+			return w.send(request())
+		}, "failed 503 canceled"},
+		{"a plain request", func(w *world) *peer {
+			w.targets[0].script = silent
+			return w.send(plainRequest)
+		}, "dismissed 0 "},
+		{"a refused client that lingers", func(w *world) *peer { return w.send("garbage\r\n\r\n") }, "rejected 400 request_invalid"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.targets[0].script = okay
+				w.start()
+				p := c.begin(w)
+				synctest.Wait()
+				begun := time.Now()
+				if err := w.server.Close(); err != nil {
+					t.Error(err)
+				}
+				if got := time.Since(begun); got != 0 {
+					t.Errorf("Close: took %s, want no time", got)
+				}
+				p.awaitEnd()
+				if got := w.journal.ends(); got != c.ends {
+					t.Errorf("got %q, want %q", got, c.ends)
+				}
+				w.settled()
+			})
+		})
+	}
+}
+
+func TestCloseLeavesOpenConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		p := w.handshaken()
+		w.server.Close()
+		w.server.Close() // and again
+		p.write(t, "\x81\x83\x00\x00\x00\x00abc")
+		synctest.Wait()
+		if got := w.received(); !strings.HasSuffix(got, "abc") {
+			t.Errorf("upstream: got %q, want what the client sent after Close", got)
+		}
+		w.server.Stop()
+		p.awaitEnd()
+		synctest.Wait()
+		if got, want := w.journal.ends(), "closed 101 forced_stop"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestServeAndCloseInAnyOrder(t *testing.T) {
+	t.Run("Close without Serve", func(t *testing.T) {
+		if err := (&Server{Routes: []*Route{{Match: "/"}}}).Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("Serve after Close", func(t *testing.T) {
+		w := newWorld(t)
+		l, err := w.network.Listen(front)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.server.Close()
+		if err := w.server.Serve(Listener{Listener: l}); err != nil {
+			t.Error(err)
+		}
+		if _, err := w.network.Dial(t.Context(), front); err == nil {
+			t.Error("got a connection, want none")
+		}
+	})
+	t.Run("Serve compiles", func(t *testing.T) {
+		w := newWorld(t)
+		w.server.Routes = []*Route{{Name: "bad", Match: "no slash"}}
+		l, err := w.network.Listen(front)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.server.Serve(Listener{Listener: l}); err == nil || !strings.Contains(err.Error(), "bad") {
+			t.Errorf("got %v, want what is wrong with the route", err)
+		}
+	})
+}
+
+func TestListenerBreaks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		l, err := w.network.Listen(front)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.route.Upstream = Upstream{Pick: w.pick}
+		w.server.Routes = []*Route{w.route}
+		failing := &failingListener{Listener: l, errs: []error{errTooMany, errTooMany, errBroken}}
+		begun := time.Now()
+		if err := w.server.Serve(Listener{Listener: failing}); err != errBroken {
+			t.Errorf("got %v, want %v", err, errBroken)
+		}
+		if got, want := time.Since(begun), 15*time.Millisecond; got != want {
+			t.Errorf("got it after %s, want %s: a pause for each error that may pass", got, want)
+		}
+		l.Close()
+		w.server.Close()
+	})
+}
+
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.server.RetryAfter = 1500 * time.Millisecond
+		w.start()
+		var open []*peer
+		for range 4 {
+			open = append(open, w.handshaken())
+		}
+		begun := time.Now()
+		var gone []time.Duration
+		go w.server.Drain(context.Background(), Drain{Spread: 8 * time.Second, Code: 4000, Reason: "moving"})
+		synctest.Wait()
+		refused := w.send(request())
+		refused.awaitEnd()
+		if got := refused.String(); !strings.HasPrefix(got, "HTTP/1.1 503 ") || !strings.Contains(got, "Retry-After: 2\r\n") ||
+			problemIn(t, got).Reason != "draining" {
+			t.Errorf("got %q, want 503 draining with Retry-After: 2", got)
+		}
+		for len(gone) < len(open) {
+			synctest.Wait()
+			n := 0
+			for _, p := range open {
+				if strings.HasSuffix(p.String(), "\x88\x08\x0f\xa0moving") {
+					n++
+				}
+			}
+			for len(gone) < n {
+				gone = append(gone, time.Since(begun))
+			}
+			time.Sleep(time.Second)
+		}
+		for i, at := range gone {
+			if want := time.Duration(i) * 2 * time.Second; at != want {
+				t.Errorf("client %d: got its Close after %s, want %s", i, at, want)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if got, want := w.journal.ends(), "rejected 503 draining"+strings.Repeat(", closed 101 drain", len(open)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		w.settled()
+	})
+}
+
+func TestDrainMeetsAHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.targets[0].script = func(p *peer) {
+			p.awaitHead()
+			time.Sleep(time.Second)
+			accepting("")(p)
+		}
+		w.start()
+		p := w.send(request())
+		w.server.Drain(context.Background(), Drain{})
+		p.await(func(b []byte) bool { return strings.HasSuffix(string(b), "drain") })
+		if got := p.String(); !strings.HasPrefix(got, "HTTP/1.1 101 ") {
+			t.Errorf("got %q, want a 101 and then a Close", got)
+		}
+	})
+}
+
+func TestDrainEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		open := []*peer{w.handshaken(), w.handshaken()}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun := time.Now()
+		w.server.Drain(ctx, Drain{Spread: time.Hour})
+		if got := time.Since(begun); got != time.Second {
+			t.Errorf("got %s, want 1s", got)
+		}
+		synctest.Wait()
+		for i, p := range open { // all were asked in the end
+			if !strings.HasSuffix(p.String(), "drain") {
+				t.Errorf("client %d: got %q, want a Close", i, p.String())
+			}
+		}
+	})
+}
+
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		p := w.handshaken()
+		w.server.Drain(t.Context(), Drain{})
+		w.server.Stop()
+		p.awaitEnd()
+		synctest.Wait()
+		if got := w.journal.outcomes[0].Close; got.Cause != lifecycle.CauseDrain || got.Clean {
+			t.Errorf("got %+v, want an unclean drain", got)
+		}
+		w.settled()
+	})
+}
