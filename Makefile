@@ -6,7 +6,7 @@ RELEASE ?=
 LDFLAGS := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
 FUZZ    ?= 15s
 
-.PHONY: build test check unit fuzz e2e servers generate clean
+.PHONY: build test check unit fuzz e2e servers generate bench bench-quick bench-programs clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o wsproxy ./cmd/wsproxy
@@ -49,6 +49,7 @@ servers:
 # The built binary against the real collector, Jaeger and Prometheus, egress proxies and clients.
 e2e: servers
 	@echo "== e2e"
+	$(GO) vet -tags e2e ./e2e/...
 	WSPROXY_SERVERS=$(CACHE)/servers.env $(GO) test -count=1 -timeout 20m -v -tags e2e ./e2e/...
 
 # Rewrites what is made from the code: constants, reference pages, golden texts.
@@ -56,6 +57,25 @@ generate:
 	$(GO) generate ./...
 	$(GO) test ./admin ./cmd/wsproxy/demo ./config ./egress ./lifecycle ./telemetry -update
 	$(GO) run -C otel-collector ./dashboards grafana/dashboards
+
+# wsproxy beside other proxies, written to docs/benchmarks.md. Wants a quiet machine with two cores and 20 minutes a round.
+# BENCH has further flags, as BENCH='-rounds 5 -workloads echo'; see `go run ./bench run -h`.
+bench: bench-programs
+	@echo "== bench"
+	bench/peers/get traefik >>$(CACHE)/bench.env
+	$(CACHE)/bench run -programs $(CACHE)/bench.env -revision "$$(git describe --always --dirty)" -results $(CACHE)/bench.json -doc docs/benchmarks.md $(BENCH)
+
+# The same in a few minutes, shorter and with less of it; the document goes to standard output.
+bench-quick: bench-programs
+	@echo "== bench-quick"
+	$(CACHE)/bench run -quick -programs $(CACHE)/bench.env -revision "$$(git describe --always --dirty)" -results $(CACHE)/bench-quick.json $(BENCH)
+
+bench-programs: build
+	@mkdir -p $(CACHE)
+	@echo "wsproxy=$(CURDIR)/wsproxy" >$(CACHE)/bench.env
+	e2e/servers/get collector >>$(CACHE)/bench.env
+	bench/peers/get >>$(CACHE)/bench.env
+	$(GO) build -o $(CACHE)/bench ./bench
 
 clean:
 	rm -f wsproxy

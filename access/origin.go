@@ -35,7 +35,7 @@ func ParseOrigins(list []string) (*Origins, error) {
 		default:
 			p, ok := parseOrigin(s)
 			if !ok || !isPattern(p.host) {
-				return nil, fmt.Errorf("origin %q: want same-origin, * or scheme://host[:port], where host may begin with *.", s)
+				return nil, fmt.Errorf("origin %q: want same-origin, * or scheme://host[:port], whose host may begin with an asterisk and a dot", s)
 			}
 			o.patterns = append(o.patterns, p)
 		}
