@@ -21,6 +21,7 @@ func (w *watcher) beginServer(ctx context.Context) context.Context {
 	ctx, span := startServer(ctx, w.tel.tracer, serverName(f.Method, f.Pattern), w.conn.Accepted, f.Trusted, serverAttributes(w.conn, &f))
 	w.setup.server, w.server, w.setup.named = span, span.SpanContext(), f.Pattern != ""
 	w.conn.SetTraceID(w.server.TraceID().String())
+	w.conn.SetTraceResponse("00-" + w.server.TraceID().String() + "-" + w.server.SpanID().String() + "-" + w.server.TraceFlags().String())
 	if t := w.setup.tls; t != nil {
 		w.after(spanTLSServerHandshake, trace.SpanKindInternal, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
 	}

@@ -311,6 +311,9 @@ func TestUnsampledConnectionMakesNoSpanAndPropagatesItsDecision(t *testing.T) {
 		if got := header.Get("Traceparent"); !strings.HasSuffix(got, "-00") || !strings.Contains(got, s.c.TraceID()) {
 			t.Errorf("traceparent: got %q, want the connection's trace %s, not sampled", got, s.c.TraceID())
 		}
+		if got, want := s.c.TraceResponse(), "00-"+s.c.TraceID()+"-"; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "-00") {
+			t.Errorf("traceresponse: got %q, want %s…, not sampled", got, want)
+		}
 		h.close()
 	})
 }
