@@ -82,9 +82,9 @@ func first(list string) string {
 // forward puts this hop into the forwarding headers of a request that goes on. What an untrusted
 // client sent in them is dropped.
 func (o origin) forward(h http.Header, r *http.Request) {
-	peer, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		peer = r.RemoteAddr
+	peer := "unknown" // of a Unix socket
+	if ip, ok := parseAddress(r.RemoteAddr); ok {
+		peer = ip.String()
 	}
 	if !o.trusted {
 		for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-Ip"} {

@@ -31,6 +31,9 @@ type listener struct {
 
 func newListener(s *Server, l Listener) *listener {
 	ctx, stop := context.WithCancelCause(context.Background())
+	if l.TLS != nil {
+		l.TLS = noting(l.TLS)
+	}
 	return &listener{Listener: l, server: s, ready: make(chan *inbound), slots: make(chan struct{}, handshakes), ctx: ctx, stop: stop}
 }
 
@@ -82,17 +85,21 @@ func (l *listener) backOff(err error, last time.Duration) time.Duration {
 
 func (l *listener) handshake(in *inbound) {
 	defer func() { <-l.slots }()
-	ctx, cancel := context.WithTimeout(l.ctx, tlsTimeout)
+	asked := new(hello)
+	ctx, cancel := context.WithTimeout(context.WithValue(l.ctx, helloKey{}, asked), tlsTimeout)
 	defer cancel()
 	ctx, step := in.record.Begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseTLSAccept, Begun: in.record.Accepted})
 	conn := tls.Server(in.Conn, l.TLS)
 	err := conn.HandshakeContext(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		in.tls = lifecycle.NewTLSInfo(conn.ConnectionState())
 		step.TLS = in.tls
 		in.record.Update(func(f *lifecycle.Facts) { f.ClientTLS = in.tls })
-	} else if l.ctx.Err() != nil {
+	case l.ctx.Err() != nil:
 		err = lifecycle.Fail(lifecycle.ReasonCanceled, err)
+	default:
+		err = asked.explain(ctx, err)
 	}
 	if err = step.End(ctx, err); err != nil {
 		in.tlsFailed(err)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"wsproxy/lifecycle"
 )
 
 // ClientAuth says what a listener with a client CA asks of its clients.
@@ -17,11 +19,6 @@ const (
 )
 
 var clientAuthNames = [...]string{ClientAuthRequire: "required", ClientAuthOptional: "optional"}
-
-var clientAuthTypes = [...]tls.ClientAuthType{
-	ClientAuthRequire:  tls.RequireAndVerifyClientCert,
-	ClientAuthOptional: tls.VerifyClientCertIfGiven,
-}
 
 func (a ClientAuth) known() bool { return a >= 0 && int(a) < len(clientAuthNames) }
 
@@ -96,9 +93,21 @@ func (settings Server) build(l *live) *tls.Config {
 	}
 	if l.pool != nil {
 		c.ClientCAs = l.pool.value
-		c.ClientAuth = clientAuthTypes[settings.ClientAuth]
+		c.ClientAuth = tls.VerifyClientCertIfGiven
+		if settings.ClientAuth == ClientAuthRequire {
+			c.VerifyConnection = requireCertificate
+		}
 	}
 	return c
+}
+
+// requireCertificate is in place of tls.RequireAndVerifyClientCert, which reports a certificate that is
+// missing by text only. It is asked about resumed sessions, too.
+func requireCertificate(s tls.ConnectionState) error {
+	if len(s.PeerCertificates) == 0 {
+		return lifecycle.Failf(lifecycle.ReasonTLSClientCertificate, "the client sent no certificate")
+	}
+	return nil
 }
 
 func checkVersion(v uint16) error {

@@ -24,7 +24,7 @@ type session struct {
 	end      lifecycle.Close
 	told     lifecycle.Leg // whom we told first: that Close counts as the first of ours
 	ours     bool          // end.Code is of a Close frame of ours
-	theirs   int           // code of an endpoint's first Close since then; it counts if none of ours goes out
+	theirs   int           // code of an endpoint's first Close while closing; it counts if none of ours goes out
 	deadline time.Time     // of the closing, or for a broken leg to tell why it broke
 	lifetime time.Time     // end of max_lifetime, zero without one
 	active   time.Time     // when bytes last came, or were last taken by a peer that had kept them waiting

@@ -154,9 +154,6 @@ func (x exchange) run(t testing.TB, e Engine, n network, seed uint64) {
 		want.Frames++
 		want.Bytes += uint64(len(closeOf(lifecycle.Direction(d))))
 		got := r.record.Flow(lifecycle.Direction(d)).Counts()
-		if x.buffer > 0 && got.Stall == 0 {
-			t.Errorf("%s: got no stall, want some", lifecycle.Direction(d))
-		}
 		got.Stall = 0
 		if got != *want {
 			t.Errorf("%s: got %+v, want %+v", lifecycle.Direction(d), got, *want)
