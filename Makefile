@@ -4,7 +4,7 @@ GO      ?= go
 CACHE   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wsproxy
 RELEASE ?=
 LDFLAGS := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
-FUZZ    ?= 15s
+FUZZ    ?= 100000x
 
 .PHONY: build test check unit fuzz e2e servers generate bench bench-quick bench-programs clean
 
@@ -30,7 +30,7 @@ unit:
 	@# The stack is a module of its own. It reads files of this one, which the test cache does not see.
 	$(GO) test -C otel-collector -count=1 ./...
 
-# Every fuzz target for a while, from its saved seeds.
+# Every fuzz target from its saved seeds, so many times: a limit in time may fail on its own (context deadline exceeded).
 fuzz:
 	@echo "== fuzz, $(FUZZ) each"
 	@set -e; for pkg in $$($(GO) list ./...); do \

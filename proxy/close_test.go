@@ -2,12 +2,16 @@ package proxy
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"wsproxy/internal/memnet"
 	"wsproxy/lifecycle"
+	"wsproxy/proxy/relay"
 )
 
 func TestCloseEndsWhatIsNotUpgraded(t *testing.T) {
@@ -75,6 +79,22 @@ func TestCloseLeavesOpenConnections(t *testing.T) {
 		if got, want := w.journal.ends(), "closed 101 forced_stop"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	})
+}
+
+// net/http may take up a connection when its own Close has gone over all it had.
+func TestCloseBeforeNetHTTPKnows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, client := memnet.Pipe()
+		w := newWorld(t)
+		in := newInbound(newListener(w.server, Listener{}), relay.NewConn(c))
+		w.server.Close()
+		w.server.connState(in, http.StateNew)
+		if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("got %v, want an end", err)
+		}
+		w.server.connState(in, http.StateClosed)
+		w.server.Close() // would wait for it
 	})
 }
 
@@ -223,8 +243,12 @@ func TestStop(t *testing.T) {
 		w.start()
 		p := w.handshaken()
 		w.server.Drain(t.Context(), Drain{})
+		begun := time.Now()
 		w.server.Stop()
 		p.awaitEnd()
+		if got := time.Since(begun); got != 0 {
+			t.Errorf("got the end after %s, want it at once", got)
+		}
 		synctest.Wait()
 		if got := w.journal.outcomes[0].Close; got.Cause != lifecycle.CauseDrain || got.Clean {
 			t.Errorf("got %+v, want an unclean drain", got)

@@ -2,13 +2,16 @@ package proxy
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"wsproxy/internal/memnet"
 	"wsproxy/lifecycle"
+	"wsproxy/proxy/relay"
 )
 
 // problemIn reads the answer to a refused request.
@@ -81,6 +84,10 @@ func TestRequestHeadThatNeverIs(t *testing.T) {
 				} else if got := p.String(); got != "" {
 					t.Errorf("got %q, want no answer", got)
 				}
+				p.conn.Write([]byte("more"))
+				if _, err := p.conn.Write([]byte("more")); err == nil {
+					t.Error("got an open socket, want it closed")
+				}
 				if got := w.journal.ends(); got != c.ends {
 					t.Errorf("got %q, want %q", got, c.ends)
 				}
@@ -105,10 +112,20 @@ func TestRefusedClientReadsItsAnswer(t *testing.T) {
 				w := newWorld(t)
 				w.start()
 				p := w.connect("")
-				go p.conn.Write([]byte(raw))
+				written := make(chan error, 1)
+				go func() {
+					_, err := p.conn.Write([]byte(raw))
+					written <- err
+				}()
 				p.awaitEnd()
+				if err := <-written; err != nil {
+					t.Errorf("client writes: %v", err)
+				}
 				if got := problemIn(t, p.String()); got.Status < 400 {
 					t.Errorf("got %+v, want a refusal", got)
+				}
+				if p.err != io.EOF {
+					t.Errorf("got %v, want an end in order", p.err)
 				}
 				p.conn.Close()
 				time.Sleep(2 * refusalTimeout)
@@ -215,4 +232,21 @@ func TestPipelinedRequests(t *testing.T) {
 			})
 		})
 	}
+}
+
+// net/http may be about to call a handler when Close ends the connection under it.
+func TestCloseBeforeTheHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := memnet.Pipe()
+		w := newWorld(t)
+		in := newInbound(newListener(w.server, Listener{}), relay.NewConn(c))
+		in.awaitRequest(time.Now())
+		in.Close()
+		if got := in.take(); got != nil {
+			t.Errorf("got record %s, want none", got.ID)
+		}
+		if got, want := w.journal.ends(), "unused 0 "; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
 }

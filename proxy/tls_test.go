@@ -124,6 +124,11 @@ func TestTLSAcceptFails(t *testing.T) {
 			return config
 		}), 0, "failed 0 tls_protocol"},
 		{"a client that does not trust us", nil, shakes(func(s *stage) *tls.Config { return s.clients.client() }), 0, "failed 0 tls_protocol"},
+		{"a client that asks for another name", nil, shakes(func(s *stage) *tls.Config {
+			config := s.server.client()
+			config.ServerName = "elsewhere.example"
+			return config
+		}), 0, "failed 0 tls_protocol"},
 		{"no client certificate", mutual, shakes(func(s *stage) *tls.Config { return s.server.client() }), 0, "failed 0 tls_client_certificate"},
 		{"no client certificate, TLS 1.2", mutual, shakes(func(s *stage) *tls.Config {
 			config := s.server.client()

@@ -278,14 +278,32 @@ func TestStopBeforeTheStart(t *testing.T) {
 	})
 }
 
-func TestWaitEndsWithItsContext(t *testing.T) {
+func TestWait(t *testing.T) {
 	inBubble(t, func(t *testing.T, e Engine) {
+		if err := e.Wait(t.Context()); err != nil {
+			t.Errorf("without a connection: got %v, want nil", err)
+		}
 		r := start(t, e, inMemory, Policy{})
 		if err := e.Wait(expired(t)); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want the context's error", err)
 		}
-		r.record.Stop(lifecycle.StopRequest{Cause: lifecycle.CauseForcedStop})
-		r.finish()
+		waited := make(chan error, 1)
+		go func() { waited <- e.Wait(t.Context()) }()
+		synctest.Wait()
+		second := start(t, e, inMemory, Policy{})
+		for _, r := range []*rig{r, second} {
+			select {
+			case err := <-waited:
+				t.Errorf("got %v with an open connection, want to wait", err)
+			default:
+			}
+			r.record.Stop(lifecycle.StopRequest{Cause: lifecycle.CauseForcedStop})
+			r.finish()
+			synctest.Wait()
+		}
+		if err := <-waited; err != nil {
+			t.Errorf("got %v, want nil", err)
+		}
 	})
 }
 
