@@ -57,6 +57,7 @@ generate:
 	$(GO) generate ./...
 	$(GO) test ./admin ./cmd/wsproxy/demo ./config ./egress ./lifecycle ./telemetry -update
 	$(GO) run -C otel-collector ./dashboards grafana/dashboards
+	$(GO) run -C otel-collector ./alerting rules
 
 # wsproxy beside other proxies, written to docs/benchmarks.md. Wants a quiet machine with two cores and 20 minutes a round.
 # BENCH has further flags, as BENCH='-rounds 5 -workloads echo'; see `go run ./bench run -h`.

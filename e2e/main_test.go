@@ -28,6 +28,7 @@ func TestEndToEnd(t *testing.T) {
 	h := newHouse(t)
 	t.Run("commands", h.commands)
 	t.Run("unconfigured", h.unconfigured)
+	t.Run("alert tests", h.alertTests)
 	if h.missing(t, telemetryPeers...) {
 		return
 	}
@@ -43,6 +44,8 @@ func TestEndToEnd(t *testing.T) {
 		{"other settings", h.otherSettings},
 		{"names", h.names},
 		{"secrets", h.secrets},
+		{"dashboards", h.dashboards},
+		{"rules", h.rules},
 		{"drain", h.drain},
 		{"forced stop", h.forcedStop},
 		{"collector away", h.collectorAway},

@@ -43,6 +43,9 @@ func generate() (map[string][]byte, error) {
 	files := make(map[string][]byte)
 	for name, build := range map[string]*dashboard.DashboardBuilder{
 		"overview.json": overview(),
+		"phases.json":   phases(),
+		"traffic.json":  traffic(),
+		"process.json":  process(),
 	} {
 		text, err := encode(build)
 		if err != nil {

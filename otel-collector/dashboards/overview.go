@@ -8,24 +8,9 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/units"
 )
 
-// What the queries leave to the variables. Of the metrics without a route, only the process can be chosen.
-const (
-	byRoute   = `{service_instance_id=~"$instance", wsproxy_route_name=~"$route"}`
-	byProcess = `{service_instance_id=~"$instance"}`
-)
-
 // overview answers whether wsproxy is well, and if not, where to look.
 func overview() *dashboard.DashboardBuilder {
-	return dashboard.NewDashboardBuilder("wsproxy overview").
-		Uid("wsproxy-overview").
-		Description("Whether connections come about, how long each phase takes, what open ones carry and why they end.").
-		Tags([]string{"wsproxy"}).
-		Timezone("browser").Time("now-1h", "now").Refresh("30s").
-		Tooltip(dashboard.DashboardCursorSyncCrosshair).
-		WithVariable(choice("instance", "Process", "service.instance.id: which processes are looked at.",
-			`label_values(wsproxy_system_status, service_instance_id)`)).
-		WithVariable(choice("route", "Route", "Which routes are looked at; _OTHER is what matched none.",
-			`label_values(wsproxy_connection_accepted_total{service_instance_id=~"$instance"}, wsproxy_route_name)`)).
+	return newBoard("overview", "Whether connections come about, how long each phase takes, what open ones carry and why they end.").
 		WithPanel(success()).WithPanel(open()).WithPanel(handshakes()).
 		WithPanel(slowest()).WithPanel(state()).WithPanel(lost()).
 		WithRow(dashboard.NewRowBuilder("Handshakes")).

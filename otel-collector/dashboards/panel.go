@@ -1,9 +1,13 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/heatmap"
 	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
@@ -18,6 +22,28 @@ const (
 // what is a panel's text: what it shows, and how to read it.
 type what struct {
 	title, description, unit string
+}
+
+// What the queries leave to the variables. Of the metrics without a route, only the process can be chosen.
+const (
+	byRoute   = `{service_instance_id=~"$instance", wsproxy_route_name=~"$route"}`
+	byProcess = `{service_instance_id=~"$instance"}`
+)
+
+// newBoard is an empty dashboard with what all of them have.
+func newBoard(name, description string) *dashboard.DashboardBuilder {
+	return dashboard.NewDashboardBuilder("wsproxy "+name).
+		Uid("wsproxy-"+name).
+		Description(description).
+		Tags([]string{"wsproxy"}).
+		Timezone("browser").Time("now-1h", "now").Refresh("30s").
+		Tooltip(dashboard.DashboardCursorSyncCrosshair).
+		Link(dashboard.NewDashboardLinkBuilder("wsproxy").
+			Type(dashboard.DashboardLinkTypeDashboards).Tags([]string{"wsproxy"}).AsDropdown(true).KeepTime(true).IncludeVars(true)).
+		WithVariable(choice("instance", "Process", "service.instance.id: which processes are looked at.",
+			`label_values(wsproxy_system_status, service_instance_id)`)).
+		WithVariable(choice("route", "Route", "Which routes are looked at; _OTHER is what matched none.",
+			`label_values(wsproxy_connection_accepted_total{service_instance_id=~"$instance"}, wsproxy_route_name)`))
 }
 
 // metrics is the data source of every panel: the uid is the one that is provisioned.
@@ -47,6 +73,22 @@ func graph(w what, queries ...*prometheus.DataqueryBuilder) *timeseries.PanelBui
 		p.WithTarget(q.RefId(reference(i)))
 	}
 	return p
+}
+
+// p95 is a histogram's 95th percentile, for each value of the labels. where is a selector's braces.
+func p95(histogram, where, labels string) string {
+	return fmt.Sprintf("histogram_quantile(0.95, sum by (%s) (rate(%s_bucket%s[$__rate_interval])))", strings.TrimSuffix("le, "+labels, ", "), histogram, where)
+}
+
+// heat shows a histogram's whole distribution over time.
+func heat(w what, histogram, where string) *heatmap.PanelBuilder {
+	query := over(`sum by (le) (increase(`+histogram+`_bucket`+where+`[$__rate_interval]))`, "{{le}}").
+		Format(prometheus.PromQueryFormatHeatmap).Exemplar(true)
+	return heatmap.NewPanelBuilder().
+		Title(w.title).Description(w.description).Unit(w.unit).
+		Datasource(metrics()).Span(graphWidth).Height(graphHeight).
+		YAxis(heatmap.NewYAxisConfigBuilder().Unit(w.unit)).
+		WithTarget(query.RefId(reference(0)))
 }
 
 // stacked lays a graph's series on one another, where their sum means something.

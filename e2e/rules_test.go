@@ -1,0 +1,110 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// alertTests has promtool run the alerts' own tests: what makes each fire, and what does not.
+func (h *house) alertTests(t *testing.T) {
+	if h.missing(t, "promtool") {
+		return
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	files, err := filepath.Glob(configuration("alerting/testdata/*.test.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("got %q, %v, want tests", files, err)
+	}
+	out, err := exec.CommandContext(ctx, h.programs["promtool"], append([]string{"test", "rules"}, files...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("promtool test rules: %v\n%s", err, out)
+	}
+}
+
+// rules asks Prometheus how it fares with every rule, once it has evaluated them.
+func (h *house) rules(t *testing.T) {
+	var answer struct {
+		Groups []struct {
+			Name  string
+			Rules []struct{ Name, Health, LastError string }
+		}
+	}
+	eventually(t, "every rule was evaluated", func(ctx context.Context) error {
+		if err := h.stack.prometheus.ask(ctx, "rules", nil, &answer); err != nil {
+			return err
+		}
+		for _, g := range answer.Groups {
+			for _, r := range g.Rules {
+				if r.Health == "unknown" {
+					return fmt.Errorf("%s: %s was not evaluated yet", g.Name, r.Name)
+				}
+			}
+		}
+		return nil
+	})
+	evaluated := 0
+	for _, g := range answer.Groups {
+		for _, r := range g.Rules {
+			if evaluated++; r.Health != "ok" {
+				t.Errorf("%s: %s is %s: %s", g.Name, r.Name, r.Health, r.LastError)
+			}
+		}
+	}
+	if evaluated == 0 {
+		t.Error("got no rules")
+	}
+}
+
+// dashboards asks what the panels ask, after all the traffic of the tests: everything must be answered, and
+// what is not about rare events must have data.
+func (h *house) dashboards(t *testing.T) {
+	files, err := filepath.Glob(configuration("grafana/dashboards/*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("got %q, %v, want dashboards", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var board struct {
+			Panels []struct {
+				Title       string
+				Targets     []struct{ Expr string }
+				FieldConfig struct{ Defaults struct{ NoValue string } }
+			}
+		}
+		if err := json.Unmarshal(text, &board); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		for _, p := range board.Panels {
+			for _, target := range p.Targets {
+				t.Run(filepath.Base(file)+"/"+p.Title, func(t *testing.T) {
+					h.panel(t, target.Expr, p.FieldConfig.Defaults.NoValue != "")
+				})
+			}
+		}
+	}
+}
+
+func (h *house) panel(t *testing.T, query string, rare bool) {
+	query = strings.NewReplacer("$__rate_interval", "10m", "$__range", "10m", "$instance", ".*", "$route", ".*").Replace(query)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	got, err := h.stack.prometheus.query(ctx, query)
+	if err != nil {
+		t.Error(err)
+	} else if len(got) == 0 && !rare {
+		t.Errorf("%s: got no data", query)
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/promql/parser"
+	"go.yaml.in/yaml/v3"
+
+	"wsproxy/otel-collector/internal/catalog"
+)
+
+const root = "../.."
+
+func TestFileIsGenerated(t *testing.T) {
+	want, err := generate(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join("../rules", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("rules/%s is not what the generator makes; in otel-collector: go run ./alerting rules", file)
+	}
+}
+
+func TestHold(t *testing.T) {
+	text, err := generate(time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(string(text), "for: 1s\n"); got != len(alerts()) {
+		t.Errorf("got %d alerts that hold for 1 s, want %d", got, len(alerts()))
+	}
+}
+
+// known is what the rules may ask for: wsproxy's metrics, the labels that Prometheus gives them, and what is recorded.
+func known(t *testing.T) *catalog.Catalog {
+	t.Helper()
+	c, err := catalog.Read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range recorded() {
+		expr, err := parser.NewParser(parser.Options{}).ParseExpr(r.Expr)
+		if err != nil {
+			t.Fatalf("%s: %v", r.Record, err)
+		}
+		c.Add(r.Record, catalog.Labels(expr)...)
+	}
+	return c
+}
+
+func TestRulesAskForWhatExists(t *testing.T) {
+	c := known(t)
+	for _, r := range recorded() {
+		if err := c.Query(r.Expr, ""); err != nil {
+			t.Errorf("%s: %v", r.Record, err)
+		}
+	}
+	for _, a := range alerts() {
+		if strings.Contains(a.query, "__name__") { // over all metrics at once
+			continue
+		}
+		if err := c.Query(a.query, ""); err != nil {
+			t.Errorf("%s: %v", a.name, err)
+		}
+	}
+}
+
+// A label in a text that the alert does not have would be empty.
+func TestTextsHaveTheirLabels(t *testing.T) {
+	label := regexp.MustCompile(`\$labels\.(\w+)`)
+	for _, a := range alerts() {
+		for _, m := range label.FindAllStringSubmatch(a.summary+a.detail, -1) {
+			if !strings.Contains(a.query, m[1]) && !strings.Contains(a.query, "job_route:") && !strings.Contains(a.query, "job_phase:") {
+				t.Errorf("%s: its text has %s, its query does not", a.name, m[1])
+			}
+		}
+	}
+}
+
+// promtool runs them end to end; here it is seen that no alert was forgotten.
+func TestEveryAlertHasItsTest(t *testing.T) {
+	text, err := os.ReadFile("testdata/rules.test.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Tests []struct {
+			Alerts []struct {
+				Name string      `yaml:"alertname"`
+				Want []yaml.Node `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	fires := make(map[string]bool)
+	for _, test := range file.Tests {
+		for _, a := range test.Alerts {
+			fires[a.Name] = fires[a.Name] || len(a.Want) > 0
+		}
+	}
+	for _, a := range alerts() {
+		if !fires[a.name] {
+			t.Errorf("%s: no test in which it fires", a.name)
+		}
+	}
+}

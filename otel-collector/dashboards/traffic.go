@@ -1,0 +1,65 @@
+package main
+
+import (
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+	"github.com/grafana/grafana-foundation-sdk/go/units"
+)
+
+// traffic answers what open connections carry, whether it flows, and how they end.
+func traffic() *dashboard.DashboardBuilder {
+	return newBoard("traffic", "What open WebSockets carry, whether it flows, and how they end.").
+		WithRow(dashboard.NewRowBuilder("Open connections")).
+		WithPanel(openByRoute()).WithPanel(age()).
+		WithRow(dashboard.NewRowBuilder("What they carry")).
+		WithPanel(throughput()).WithPanel(messages()).
+		WithPanel(sizes("upstream", "from clients")).WithPanel(sizes("downstream", "to clients")).
+		WithPanel(controlFrames()).WithPanel(violations()).
+		WithRow(dashboard.NewRowBuilder("Whether it flows")).
+		WithPanel(stall()).WithPanel(closes())
+}
+
+func age() *timeseries.PanelBuilder {
+	return graph(what{
+		"Age at the close, p95",
+		"How old WebSockets were when they ended, by cause. Many of the same age are some box's time limit on the way.",
+		units.Seconds,
+	}, over(p95("wsproxy_connection_duration_seconds", byRoute, "wsproxy_close_cause")+" >= 0", "{{wsproxy_close_cause}}")).NoValue("no closes")
+}
+
+func sizes(direction, way string) *timeseries.PanelBuilder {
+	return graph(what{
+		"Message size " + direction + ", p95",
+		"Of the messages " + way + ", 95 of 100 are at most this large, as they are on the wire.",
+		units.BytesIEC,
+	}, over(p95("wsproxy_message_size_bytes", `{service_instance_id=~"$instance", wsproxy_route_name=~"$route", wsproxy_direction="`+direction+`"}`,
+		"wsproxy_route_name"), "{{wsproxy_route_name}}"))
+}
+
+func controlFrames() *timeseries.PanelBuilder {
+	return graph(what{
+		"Control frames per second",
+		"Pings, pongs and Close frames relayed each way.",
+		units.CountsPerSecond,
+	}, over(`sum by (wsproxy_direction, wsproxy_frame_type) (rate(wsproxy_control_frames_total`+byRoute+`[$__rate_interval]))`,
+		"{{wsproxy_direction}} {{wsproxy_frame_type}}"))
+}
+
+func violations() *timeseries.PanelBuilder {
+	return stacked(graph(what{
+		"Protocol violations",
+		"Frames that broke RFC 6455, by rule; upstream are the clients' frames. With framing strict each ends its connection.",
+		units.CountsPerSecond,
+	}, over(`sum by (wsproxy_direction, wsproxy_violation_kind) (rate(wsproxy_protocol_violations_total`+byRoute+`[$__rate_interval])) > 0`,
+		"{{wsproxy_direction}} {{wsproxy_violation_kind}}"))).NoValue("none")
+}
+
+func stall() *timeseries.PanelBuilder {
+	return graph(what{
+		"Share of time blocked",
+		"How much of the time a receiver takes nothing while bytes wait for it, averaged over open connections. docs/runbooks/WsproxyStalled.md",
+		units.PercentUnit,
+	}, over(`sum by (wsproxy_route_name, wsproxy_direction) (rate(wsproxy_stall_time_seconds_total`+byRoute+`[$__rate_interval])) / on (wsproxy_route_name) `+
+		`group_left () (sum by (wsproxy_route_name) (wsproxy_connection_active`+byRoute+`) > 0)`,
+		"{{wsproxy_route_name}} {{wsproxy_direction}}")).NoValue("nothing open")
+}
