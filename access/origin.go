@@ -1,4 +1,4 @@
-// Package access decides who may connect.
+// Package access decides who may connect, and where to.
 //
 // It answers yes or no; what a refusal looks like is proxy's business.
 package access
