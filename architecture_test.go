@@ -28,6 +28,7 @@ const module = "wsproxy"
 //	                                   lifecycle                      → standard library only
 var house = map[string][]string{
 	"lifecycle": {},
+	"filewatch": {}, // tells when files change
 
 	"access":    {"lifecycle"},
 	"admin":     {"lifecycle"},
@@ -35,10 +36,10 @@ var house = map[string][]string{
 	"egress":    {"lifecycle"},
 	"proxy":     {"lifecycle"},
 	"telemetry": {"lifecycle"},
-	"tlsconf":   {"lifecycle"},
+	"tlsconf":   {"filewatch", "lifecycle"},
 	"upstream":  {"lifecycle"},
 
-	"cmd": {"access", "admin", "config", "egress", "internal", "lifecycle", "proxy", "telemetry", "tlsconf", "upstream"},
+	"cmd": {"access", "admin", "config", "egress", "filewatch", "internal", "lifecycle", "proxy", "telemetry", "tlsconf", "upstream"},
 
 	"internal": {}, // what tests and the demo need
 	"e2e":      {"internal"},

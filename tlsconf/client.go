@@ -46,7 +46,7 @@ func (s *Store) Client(settings Client) (func() *tls.Config, error) {
 	case settings.Key != "":
 		problem = errors.Join(problem, errors.New("a client key without a client certificate"))
 	}
-	l, err := load(pairs, settings.CA, settings.build)
+	l, err := s.live(settings, pairs, settings.CA, settings.build)
 	if err := errors.Join(problem, err); err != nil {
 		return nil, err
 	}

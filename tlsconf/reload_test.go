@@ -295,3 +295,62 @@ func TestWatchRenewsCAs(t *testing.T) {
 	w.await(t, "another CA for upstreams", isGood)
 	expect("server of the old CA", asNew, false, false)
 }
+
+// A bad file is told of once, and what it held before goes on being served.
+func TestLookTellsOnlyNews(t *testing.T) {
+	ca, folder := newCA(t, "test"), t.TempDir()
+	pair := writePair(t, issue(t, ca, selfca.Leaf{Names: []string{"localhost"}}), folder, "server")
+	var told []error
+	s := Store{OnReload: func(err error) { told = append(told, err) }}
+	server := newServer(t, &s, Server{Certificates: []Pair{pair}})
+	s.look()
+	writeFile(t, pair.Cert, nil)
+	s.look()
+	s.look()
+	if len(told) != 1 || told[0] == nil {
+		t.Errorf("got reports %v, want one of the bad file", told)
+	}
+	if inner, err := server.GetConfigForClient(nil); err != nil || inner == nil {
+		t.Errorf("got configuration %v and %v, want the old one", inner, err)
+	}
+}
+
+func TestNextTakesOverWhatIsTheSame(t *testing.T) {
+	ca, folder := newCA(t, "test"), t.TempDir()
+	pair := writePair(t, issue(t, ca, selfca.Leaf{Names: []string{"localhost"}}), folder, "server")
+	settings := Server{Certificates: []Pair{pair}}
+	var first Store
+	server := newServer(t, &first, settings)
+	client := trusting(ca, "localhost")
+	client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	mustConnect(t, server, client)
+
+	second := first.Next()
+	if got := newServer(t, second, settings); got != server {
+		t.Error("got another configuration for the same settings")
+	}
+	if o := mustConnect(t, server, client); !o.server.DidResume {
+		t.Error("a session ticket did not outlive the change of stores")
+	}
+	if got := newServer(t, second, Server{Certificates: []Pair{pair}, MinVersion: tls.VersionTLS13}); got == server {
+		t.Error("got the former configuration for other settings")
+	}
+	if n := len(second.Certificates()); n != 1 {
+		t.Errorf("got %d certificates, want 1", n)
+	}
+
+	renewed := issue(t, ca, selfca.Leaf{Names: []string{"localhost"}})
+	writePair(t, renewed, folder, "server")
+	if err := second.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if got := mustConnect(t, server, trusting(ca, "localhost")).leaf(); !got.Equal(renewed.Leaf) {
+		t.Error("what was taken over does not follow its files")
+	}
+
+	writeFile(t, pair.Cert, nil)
+	if _, err := second.Next().Server(settings); err == nil {
+		t.Error("got no error for a file that is bad now")
+	}
+	mustConnect(t, server, trusting(ca, "localhost")) // as before
+}

@@ -55,20 +55,23 @@ type Server struct {
 // The error names every problem.
 func (s *Store) Server(settings Server) (*tls.Config, error) {
 	problem := settings.problem()
-	l, err := load(settings.Certificates, settings.ClientCA, settings.build)
+	l, err := s.live(settings, settings.Certificates, settings.ClientCA, settings.build)
 	if err := errors.Join(problem, err); err != nil {
 		return nil, err
 	}
+	if l.outer == nil {
+		// Ticket keys belong to this outer configuration, and crypto/tls checks a ticket's client
+		// against the CAs of the inner one.
+		l.outer = &tls.Config{
+			MinVersion: cmp.Or(settings.MinVersion, tls.VersionTLS12),
+			NextProtos: protocols(settings.NextProtos),
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				return l.config(), nil
+			},
+		}
+	}
 	s.add(l)
-	// Ticket keys belong to this outer configuration, and crypto/tls checks a ticket's client
-	// against the CAs of the inner one.
-	return &tls.Config{
-		MinVersion: cmp.Or(settings.MinVersion, tls.VersionTLS12),
-		NextProtos: protocols(settings.NextProtos),
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return l.config(), nil
-		},
-	}, nil
+	return l.outer, nil
 }
 
 func (settings Server) problem() error {

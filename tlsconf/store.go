@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -32,10 +33,21 @@ type Store struct {
 	// tell of none (NFS) and for folders moved with a folder above them. Zero: one minute.
 	Poll time.Duration
 
-	reading sync.Mutex // held while files are read, which may take long
+	former map[string]*live // what the store that this one is next to had, by settings
 
 	mu      sync.Mutex
 	configs []*live // only ever appended to
+}
+
+// Next is an empty store with the settings of s. For what it is asked that s had been asked for as well, it
+// takes over what s made: session tickets go on, and whoever still uses the configuration gets what either
+// store reads. Its certificates must be good now; those of s that it is not asked for are left behind.
+func (s *Store) Next() *Store {
+	n := &Store{OnReload: s.OnReload, Settle: s.Settle, Poll: s.Poll, former: make(map[string]*live)}
+	for _, l := range s.all() {
+		n.former[l.settings] = l
+	}
+	return n
 }
 
 // Pair names the PEM files of a certificate and its private key.
@@ -55,9 +67,13 @@ func (p Pair) keyFile() string {
 
 // live is one configuration and the files that it is made of.
 type live struct {
-	pairs []*material[*tls.Certificate]
-	pool  *material[*x509.CertPool] // nil: no CA file
-	build func(*live) *tls.Config
+	settings string      // what it was asked for, as text
+	outer    *tls.Config // of a Server
+	build    func(*live) *tls.Config
+
+	reading sync.Mutex // guards below, while files are read, which may take long
+	pairs   []*material[*tls.Certificate]
+	pool    *material[*x509.CertPool] // nil: no CA file
 
 	current atomic.Pointer[version]
 }
@@ -68,31 +84,37 @@ type version struct {
 	certificates []Certificate
 }
 
-// load reads a new configuration's files. Every problem is reported at once.
-func load(pairs []Pair, ca string, build func(*live) *tls.Config) (*live, error) {
-	l := &live{build: build}
-	for _, p := range pairs {
-		l.pairs = append(l.pairs, newPair(p))
+// live makes the configuration that settings describe, or takes it over. Every problem is reported at once.
+func (s *Store) live(settings any, pairs []Pair, ca string, build func(*live) *tls.Config) (*live, error) {
+	key := fmt.Sprintf("%T%+v", settings, settings)
+	l := s.former[key]
+	if l == nil {
+		l = &live{settings: key, build: build}
+		for _, p := range pairs {
+			l.pairs = append(l.pairs, newPair(p))
+		}
+		if ca != "" {
+			l.pool = newPool(ca)
+		}
 	}
-	if ca != "" {
-		l.pool = newPool(ca)
+	if _, problems := l.refresh(); len(problems) > 0 {
+		return nil, errors.Join(problems...)
 	}
-	l.read()
-	if err := joinDistinct(l.problems()); err != nil {
-		return nil, err
-	}
-	l.publish()
 	return l, nil
 }
 
-// refresh reads the files again and renews the configuration if one of them has a new good content.
-// It reports whether anything was found that the last refresh did not find, good or bad.
-func (l *live) refresh() (news bool) {
+// refresh reads the files again and renews the configuration if one of them has a new good content and,
+// at first, all have. It reports whether anything was found that the last refresh did not find, good or bad,
+// and what is bad now.
+func (l *live) refresh() (news bool, problems []error) {
+	l.reading.Lock()
+	defer l.reading.Unlock()
 	news, replaced := l.read()
-	if replaced {
+	problems = l.problems()
+	if replaced && (l.current.Load() != nil || len(problems) == 0) {
 		l.publish()
 	}
-	return news
+	return news, problems
 }
 
 func (l *live) read() (news, replaced bool) {
@@ -103,7 +125,7 @@ func (l *live) read() (news, replaced bool) {
 	if l.pool != nil {
 		note(l.pool.refresh())
 	}
-	return news, replaced
+	return news, replaced || l.current.Load() == nil
 }
 
 func (l *live) publish() {
@@ -124,7 +146,7 @@ func (l *live) problems() []error {
 	if l.pool != nil {
 		all = append(all, l.pool.err)
 	}
-	return all
+	return distinct(all)
 }
 
 func (l *live) files() []string {
@@ -158,12 +180,10 @@ func (s *Store) Reload() error {
 }
 
 func (s *Store) refresh() (news bool, err error) {
-	s.reading.Lock()
-	defer s.reading.Unlock()
 	var problems []error
 	for _, l := range s.all() {
-		news = l.refresh() || news
-		problems = append(problems, l.problems()...)
+		n, p := l.refresh()
+		news, problems = news || n, append(problems, p...)
 	}
 	return news, joinDistinct(problems)
 }
@@ -178,7 +198,9 @@ func (s *Store) files() []string {
 }
 
 // joinDistinct joins errors but those that read alike: several configurations may share a file.
-func joinDistinct(errs []error) error {
+func joinDistinct(errs []error) error { return errors.Join(distinct(errs)...) }
+
+func distinct(errs []error) []error {
 	seen := map[string]bool{}
 	alike := func(err error) bool {
 		if err == nil || seen[err.Error()] {
@@ -187,5 +209,5 @@ func joinDistinct(errs []error) error {
 		seen[err.Error()] = true
 		return false
 	}
-	return errors.Join(slices.DeleteFunc(errs, alike)...)
+	return slices.DeleteFunc(errs, alike)
 }

@@ -1,4 +1,4 @@
-package tlsconf
+package filewatch
 
 import (
 	"context"
@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-
-	"wsproxy/internal/selfca"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestFollowWaitsForQuiet(t *testing.T) {
 	const settle, poll = 250 * time.Millisecond, time.Minute
@@ -76,40 +77,17 @@ func every(step, from, to time.Duration) (times []time.Duration) {
 	return times
 }
 
-func TestPollFindsWhatNobodyTold(t *testing.T) {
-	ca, folder := newCA(t, "test"), t.TempDir()
-	leaf := selfca.Leaf{Names: []string{"localhost"}}
-	pair := writePair(t, issue(t, ca, leaf), folder, "server")
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-		defer cancel()
-		var told []error
-		tell := teller{report: func(err error) { told = append(told, err) }}
-		var s Store
-		server := newServer(t, &s, Server{Certificates: []Pair{pair}})
-		time.AfterFunc(90*time.Second, func() { writeFile(t, pair.Cert, nil) })
-		follow(ctx, nil, nil, defaultSettle, defaultPoll, func() { tell.reload(s.refresh()) })
-		if len(told) != 1 || told[0] == nil {
-			t.Errorf("got reports %v, want one of the bad file", told)
-		}
-		if inner, err := server.GetConfigForClient(nil); err != nil || inner == nil {
-			t.Errorf("got configuration %v and %v, want the old one", inner, err)
-		}
-	})
-}
-
 func TestTroubleIsToldOnce(t *testing.T) {
 	var told []string
-	tell := teller{report: func(err error) { told = append(told, err.Error()) }}
+	w := Watcher{Trouble: func(err error) { told = append(told, err.Error()) }}
 	for _, err := range []error{errors.New("x"), errors.New("x"), errors.New("y"), nil, errors.New("y")} {
-		tell.trouble(err)
+		w.trouble(err)
 	}
 	if want := []string{"x", "y", "y"}; !slices.Equal(told, want) {
 		t.Errorf("got %v, want %v", told, want)
 	}
-	var silent teller
+	var silent Watcher
 	silent.trouble(errors.New("x"))
-	silent.reload(true, errors.New("x"))
 }
 
 func TestFoldersOf(t *testing.T) {
@@ -188,4 +166,27 @@ func TestWatchFoldersFollowsTheFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(top)
+}
+
+func mkdir(t *testing.T, parts ...string) string {
+	t.Helper()
+	folder := filepath.Join(parts...)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+func writeFile(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func symlink(t *testing.T, target, link string) {
+	t.Helper()
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
 }
