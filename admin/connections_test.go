@@ -19,7 +19,7 @@ func TestConnectionDocuments(t *testing.T) {
 		r := numbered()
 		v := start(t, &Server{Registry: r})
 		fresh(r)
-		r.SetGeneration(3)
+		r.SetGeneration(3, nil)
 		relaying(r)
 		ended := relaying(r)
 		ended.SetClose(lifecycle.Close{Cause: lifecycle.CauseUpstreamClose, Initiator: lifecycle.InitiatorUpstream,

@@ -23,7 +23,7 @@ func TestState(t *testing.T) {
 			s.System.Enter(state, "start")
 			time.Sleep(time.Millisecond)
 		}
-		s.Registry.SetGeneration(1)
+		s.Registry.SetGeneration(1, nil)
 		c := s.Registry.Open("203.0.113.7:51000", time.Now())
 		step(c, lifecycle.PhaseRequest, time.Millisecond, nil)
 		step(c, lifecycle.PhaseRoute, 0, nil)
@@ -32,7 +32,7 @@ func TestState(t *testing.T) {
 		step(c, lifecycle.PhaseTransfer, 0, nil)
 		time.Sleep(90 * time.Minute)
 		s.System.Enter(lifecycle.StateReloading, "SIGHUP")
-		s.Registry.SetGeneration(2)
+		s.Registry.SetGeneration(2, nil)
 		step(s.Registry.Open("203.0.113.8:51000", time.Now()), lifecycle.PhaseTLSAccept, 0, nil)
 		failing := s.Registry.Open("203.0.113.9:51000", time.Now())
 		step(failing, lifecycle.PhaseRequest, 0, errors.New("half a request"))

@@ -38,7 +38,7 @@ func TestConnectionTravelsInContext(t *testing.T) {
 
 func TestFacts(t *testing.T) {
 	r := new(Registry)
-	r.SetGeneration(3)
+	r.SetGeneration(3, nil)
 	c := r.Open("203.0.113.7:51000", epoch)
 	c.Update(func(f *Facts) { f.Route = "chat" })
 	c.SetTraceID("4bf9")

@@ -38,6 +38,13 @@ func (c *Connection) finish(o Outcome) {
 	}
 }
 
+// Live says whether the connection is still in its registry.
+func (c *Connection) Live() bool {
+	c.shard.mu.Lock()
+	defer c.shard.mu.Unlock()
+	return !c.done
+}
+
 // OnStop registers who carries out stop requests, from the moment the relay owns the connection. A
 // request made before is handed over at once.
 func (c *Connection) OnStop(f func(StopRequest)) {

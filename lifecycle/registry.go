@@ -44,9 +44,23 @@ type Registry struct {
 	// noted before is not made longer.
 	Fault func(ctx context.Context, s *Step, err error) error
 
-	generation atomic.Int64
+	generation atomic.Pointer[generation]
 	turn       atomic.Uint32
 	shards     [16]shard
+}
+
+// generation is a configuration that connections run under.
+type generation struct {
+	number int
+	since  map[string]int // the generation from which on a route is as it is now
+}
+
+// current says whether what f's connection runs under is as it is now.
+func (g *generation) current(f *Facts) bool {
+	if since, known := g.since[f.Route]; known {
+		return f.Generation >= since
+	}
+	return f.Generation == g.number
 }
 
 // shard is a part of the connections; several, so that summing one does not hold up all accepts.
@@ -65,8 +79,8 @@ type Key struct {
 
 // Total is the sum over one key's connections, live and gone.
 type Total struct {
-	Active   int // open connections under the current configuration
-	Outdated int // open connections under a former one
+	Active   int // open connections whose route is configured as when they were opened
+	Outdated int // open connections whose route was changed or removed since
 	Flows    [directionCount]Counts
 }
 
@@ -86,7 +100,7 @@ func (r *Registry) Open(client string, at time.Time) *Connection {
 	} else {
 		c.ID = rand.Text()
 	}
-	c.facts.Generation = int(r.generation.Load())
+	c.facts.Generation = r.Generation()
 	c.facts.Client = client
 	for _, o := range r.Observers {
 		c.watchers = append(c.watchers, o.Watch(c))
@@ -145,11 +159,21 @@ func (r *Registry) Declare(k Key) {
 	s.total(k)
 }
 
-// SetGeneration says which configuration connections opened from now on run under.
-func (r *Registry) SetGeneration(n int) { r.generation.Store(int64(n)) }
+// SetGeneration says which configuration is in force. since has, of each of its routes, the generation from
+// which on it is as it is now; nil is none that was so before.
+func (r *Registry) SetGeneration(number int, since map[string]int) {
+	r.generation.Store(&generation{number, since})
+}
 
 // Generation is the number of the current configuration.
-func (r *Registry) Generation() int { return int(r.generation.Load()) }
+func (r *Registry) Generation() int { return r.inForce().number }
+
+func (r *Registry) inForce() *generation {
+	if g := r.generation.Load(); g != nil {
+		return g
+	}
+	return new(generation)
+}
 
 // All yields the live connections, in no order. The registry is not locked while the caller looks at
 // one, so some may have left.
@@ -212,13 +236,14 @@ func (r *Registry) Snapshot() Snapshot {
 	for _, p := range Phases() {
 		sum.Phases[p] = 0
 	}
+	in := r.inForce()
 	for i := range r.shards {
-		r.shards[i].addTo(&sum, r.Generation())
+		r.shards[i].addTo(&sum, in)
 	}
 	return sum
 }
 
-func (s *shard) addTo(sum *Snapshot, generation int) {
+func (s *shard) addTo(sum *Snapshot, in *generation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k, t := range s.totals {
@@ -231,16 +256,16 @@ func (s *shard) addTo(sum *Snapshot, generation int) {
 		if !c.Opened().IsZero() {
 			k := c.key()
 			all := sum.Totals[k]
-			all.add(c.total(generation))
+			all.add(c.total(in))
 			sum.Totals[k] = all
 		}
 	}
 }
 
 // total is what an open connection adds to its key's total.
-func (c *Connection) total(generation int) *Total {
+func (c *Connection) total(in *generation) *Total {
 	t := &Total{Flows: [directionCount]Counts{c.flows[Upstream].Counts(), c.flows[Downstream].Counts()}}
-	if c.Facts().Generation == generation {
+	if f := c.Facts(); in.current(&f) {
 		t.Active = 1
 	} else {
 		t.Outdated = 1

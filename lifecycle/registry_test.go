@@ -91,9 +91,32 @@ func TestDeclaredKeysAreZeros(t *testing.T) {
 	}
 }
 
+// Connections of a route that a reload left as it was count as current, whatever their generation.
+func TestSnapshotKnowsWhatAReloadChanged(t *testing.T) {
+	r := new(Registry)
+	r.SetGeneration(1, map[string]int{"same": 1, "changed": 1, "removed": 1})
+	open := func(route string) {
+		c := at(r, PhaseTransfer)
+		c.Update(func(f *Facts) { f.Route = route })
+		c.Begin(nobody, &Step{Phase: PhaseTransfer})
+	}
+	for _, route := range []string{"same", "changed", "removed"} {
+		open(route)
+	}
+	r.SetGeneration(2, map[string]int{"same": 1, "changed": 2, "added": 2})
+	for _, route := range []string{"same", "changed", "added"} {
+		open(route)
+	}
+	for route, want := range map[string][2]int{"same": {2, 0}, "changed": {1, 1}, "removed": {0, 1}, "added": {1, 0}} {
+		if got := r.Snapshot().Totals[Key{Route: route}]; got.Active != want[0] || got.Outdated != want[1] {
+			t.Errorf("%s: got %d active and %d outdated, want %d and %d", route, got.Active, got.Outdated, want[0], want[1])
+		}
+	}
+}
+
 func TestSnapshot(t *testing.T) {
 	r := new(Registry)
-	r.SetGeneration(1)
+	r.SetGeneration(1, nil)
 	chat := Key{Route: "chat", Upstream: "up"}
 	open := func(p Phase, bytes uint64) *Connection {
 		c := at(r, p)
@@ -105,7 +128,7 @@ func TestSnapshot(t *testing.T) {
 	}
 	open(PhaseRequest, 0)
 	old := open(PhaseTransfer, 1)
-	r.SetGeneration(2)
+	r.SetGeneration(2, nil)
 	current := open(PhaseTransfer, 10)
 	closing := open(PhaseClose, 100)
 	open(PhaseRoute, 0)

@@ -97,13 +97,17 @@ func (u *upgrade) end(err error) error {
 
 // decide is the route phase: what the request may have, and where.
 func (u *upgrade) decide(ctx context.Context, complete time.Time) (context.Context, error) {
-	u.route = u.server.route(u.r)
-	u.record.Update(u.describe)
+	table := u.server.table.Load()
+	u.route = table.route(u.r)
+	u.record.Update(func(f *lifecycle.Facts) {
+		f.Generation = table.generation
+		u.describe(f)
+	})
 	ctx = u.begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseRoute, Begun: complete})
 	f := checkUpgrade(u.r)
 	switch {
 	case f != nil:
-	case u.server.draining.Load():
+	case u.server.draining.Load() != nil:
 		f = lifecycle.Fail(lifecycle.ReasonDraining, nil)
 	case u.route == nil:
 		f = lifecycle.Fail(lifecycle.ReasonNoRoute, nil)

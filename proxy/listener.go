@@ -3,11 +3,10 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"wsproxy/lifecycle"
 	"wsproxy/proxy/relay"
@@ -16,17 +15,18 @@ import (
 // handshakes bounds how many TLS handshakes are under way per listener; more wait in the backlog.
 const handshakes = 1024
 
-// listener accepts, does the TLS handshake as a phase of its own, and gives net/http what came of it.
+// listener is a socket's clients under one setting: it does the TLS handshake as a phase of its own, and gives
+// net/http what came of it.
 type listener struct {
 	Listener
 	server *Server
 	http   *http.Server
 
-	ready   chan *inbound
-	slots   chan struct{}
-	ctx     context.Context // ends with the listener; its cause is why
-	stop    context.CancelCauseFunc
-	closing sync.Once
+	ready chan *inbound
+	slots chan struct{}
+	busy  sync.WaitGroup  // clients that net/http does not have yet
+	ctx   context.Context // ends with the listener; its cause is why
+	stop  context.CancelCauseFunc
 }
 
 func newListener(s *Server, l Listener) *listener {
@@ -34,52 +34,37 @@ func newListener(s *Server, l Listener) *listener {
 	if l.TLS != nil {
 		l.TLS = noting(l.TLS)
 	}
-	return &listener{Listener: l, server: s, ready: make(chan *inbound), slots: make(chan struct{}, handshakes), ctx: ctx, stop: stop}
+	in := &listener{Listener: l, server: s, ready: make(chan *inbound), slots: make(chan struct{}, handshakes), ctx: ctx, stop: stop}
+	in.http = &http.Server{
+		Handler:                      http.HandlerFunc(s.serveHTTP),
+		ReadHeaderTimeout:            headTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               headerBytes,
+		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
+		ConnState:                    s.connState,
+		ConnContext:                  connContext,
+		ErrorLog:                     slog.NewLogLogger(s.log().Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true,
+		Protocols:                    new(http.Protocols),
+	}
+	in.http.Protocols.SetHTTP1(true)
+	return in
 }
 
-// accept takes clients from the socket until it is closed.
-func (l *listener) accept() {
-	var pause time.Duration
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			if pause = l.backOff(err, pause); pause > 0 {
-				continue
-			}
-			l.stop(err)
-			return
-		}
-		pause = 0
-		in := newInbound(l, relay.NewConn(c))
-		if l.TLS == nil {
-			in.awaitRequest(in.record.Accepted)
-			l.hand(in)
-			continue
-		}
-		select {
-		case l.slots <- struct{}{}:
-			l.server.serving.Go(func() { l.handshake(in) })
-		case <-l.ctx.Done():
-			in.Close()
-			return
-		}
+// take has a client just accepted, whom busy counts.
+func (l *listener) take(c net.Conn) {
+	in := newInbound(l, relay.NewConn(c))
+	if l.TLS == nil {
+		in.awaitRequest(in.record.Accepted)
+		l.hand(in)
+		return
 	}
-}
-
-// backOff waits after an error that may pass, such as too few descriptors, and says how long it did; 0
-// means that the listener is done.
-func (l *listener) backOff(err error, last time.Duration) time.Duration {
-	ne, ok := errors.AsType[net.Error](err)
-	if !ok || !(ne.Timeout() || isExhausted(err)) {
-		return 0
-	}
-	pause := min(max(2*last, 5*time.Millisecond), time.Second)
-	l.server.log().Warn("cannot accept", "address", l.Addr().String(), "error", err, "retry_in", pause)
 	select {
-	case <-time.After(pause):
-		return pause
+	case l.slots <- struct{}{}:
+		l.server.serving.Go(func() { l.handshake(in) })
 	case <-l.ctx.Done():
-		return 0
+		in.Close()
+		l.busy.Done()
 	}
 }
 
@@ -103,6 +88,7 @@ func (l *listener) handshake(in *inbound) {
 	}
 	if err = step.End(ctx, err); err != nil {
 		in.tlsFailed(err)
+		l.busy.Done()
 		return
 	}
 	in.Conn = conn
@@ -111,6 +97,7 @@ func (l *listener) handshake(in *inbound) {
 }
 
 func (l *listener) hand(in *inbound) {
+	defer l.busy.Done()
 	select {
 	case l.ready <- in:
 	case <-l.ctx.Done():
@@ -128,11 +115,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends accept. Clients that wait for their TLS handshake are let go.
-func (l *listener) Close() (err error) {
-	l.closing.Do(func() {
-		l.stop(net.ErrClosed)
-		err = l.Listener.Close()
-	})
-	return err
+// Close lets clients go that wait for their TLS handshake. The socket has its own Close.
+func (l *listener) Close() error {
+	l.stop(net.ErrClosed)
+	return nil
 }

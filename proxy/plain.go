@@ -16,7 +16,7 @@ import (
 // servePlain handles a request that is not an upgrade. It has no connection record: its observer is an
 // HTTP one.
 func (s *Server) servePlain(w http.ResponseWriter, r *http.Request, in *inbound) {
-	route := s.route(r)
+	route := s.table.Load().route(r)
 	if route == nil {
 		http.Error(w, "no route for this host and path", http.StatusNotFound)
 		return

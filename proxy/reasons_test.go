@@ -69,7 +69,7 @@ var scenarios = []scenario{
 	}},
 	{lifecycle.PhaseRoute, lifecycle.ReasonOriginDenied, 403, sends(request("Origin: https://evil.example"))},
 	{lifecycle.PhaseRoute, lifecycle.ReasonDraining, 503, func(w *world) {
-		w.server.Drain(context.Background(), Drain{})
+		w.server.Refuse(Drain{})
 		w.send(request())
 	}},
 	{lifecycle.PhaseRoute, lifecycle.ReasonNoUpstream, 503, func(w *world) {

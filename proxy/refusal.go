@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -93,13 +95,18 @@ func (s *Server) refuse(w http.ResponseWriter, c *lifecycle.Connection, f *lifec
 	c.Failed(f, status)
 }
 
-// retryAfter is in whole seconds, at least one.
+// retryAfter is in whole seconds, at least one. During a drain it is another for each client, so that they do
+// not all come back at once.
 func (s *Server) retryAfter() int {
-	if s.RetryAfter <= 0 {
-		return 5
+	if d := s.draining.Load(); d != nil && d.Spread > 0 {
+		return 1 + rand.IntN(seconds(d.Spread))
 	}
-	return int(max((s.RetryAfter+time.Second-1)/time.Second, 1))
+	return seconds(cmp.Or(max(s.RetryAfter, 0), defaultRetryAfter))
 }
+
+const defaultRetryAfter = 5 * time.Second
+
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // writeRefusal is refuse where there is no ResponseWriter: the request head was never complete.
 func writeRefusal(w io.Writer, c *lifecycle.Connection, f *lifecycle.Failure, status int) {

@@ -59,6 +59,9 @@ type Target struct {
 const defaultHandshake = 10 * time.Second
 
 func (r *Route) compile(s *Server) error {
+	if r.plain != nil { // of an earlier table
+		return nil
+	}
 	if r.Upstream.Pick == nil {
 		return fmt.Errorf("route %s: no upstream", r.Name)
 	}
@@ -86,16 +89,6 @@ func (r *Route) register(mux *http.ServeMux) (err error) {
 
 // ServeHTTP makes a Route something that a ServeMux can find; it is never called.
 func (r *Route) ServeHTTP(http.ResponseWriter, *http.Request) {}
-
-// route finds the route of a request by its host and cleaned path, or nil. The mux only matches: its
-// redirects, to cleaned paths and to a final slash, are not for us to send.
-func (s *Server) route(r *http.Request) *Route {
-	u := *r.URL
-	u.Path, u.RawPath = cleanPath(u.Path), ""
-	h, _ := s.mux.Handler(&http.Request{Method: http.MethodGet, Host: strings.ToLower(r.Host), URL: &u})
-	route, _ := h.(*Route)
-	return route
-}
 
 func cleanPath(p string) string {
 	clean := path.Clean("/" + p)

@@ -72,7 +72,7 @@ func TestRoute(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := ""
-			if r := s.route(&http.Request{Method: http.MethodGet, Host: c.host, URL: u}); r != nil {
+			if r := s.table.Load().route(&http.Request{Method: http.MethodGet, Host: c.host, URL: u}); r != nil {
 				got = r.Name
 			}
 			if got != c.want {

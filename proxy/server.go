@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 // Server proxies what its listeners accept. Its fields are set before Serve.
 type Server struct {
+	// Routes are those of the first table, made by Compile. Use replaces them all.
 	Routes   []*Route
 	Registry *lifecycle.Registry
 	Engine   relay.Engine
@@ -33,17 +35,20 @@ type Server struct {
 	// Log gets what no connection's record tells. Nil: slog.Default.
 	Log *slog.Logger
 
-	// RetryAfter is what clients are told when we are draining. Zero: 5 s.
+	// RetryAfter is what clients are told whom we can't serve now. Zero: 5 s. While a drain goes on they are
+	// told its spread.
 	RetryAfter time.Duration
 
-	draining atomic.Bool
+	table    atomic.Pointer[Table]
+	draining atomic.Pointer[Drain] // new upgrades are refused
 	drain    atomic.Pointer[Drain] // of which every connection was told that was open then
 
 	mu        sync.Mutex // guards below
-	mux       *http.ServeMux
-	listeners []*listener
+	sockets   []*socket
+	listeners []*listener // and those whose socket has another one now
 	closed    bool
 	serving   sync.WaitGroup  // every goroutine and every connection that net/http has
+	retiring  sync.WaitGroup  // listeners without a socket that still have clients
 	ctx       context.Context // of all requests; ends with Close
 	cancel    context.CancelCauseFunc
 }
@@ -66,99 +71,169 @@ const (
 	lingerBytes    = 256 << 10       // that such a client may still send
 )
 
-// Compile checks the routes and makes them ready. It is called once, before the first Serve.
+// Compile makes the first table, of Routes. It is called before the first Serve, which otherwise does it.
 func (s *Server) Compile() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.compile()
-}
-
-func (s *Server) compile() error {
-	mux := http.NewServeMux()
-	for _, r := range s.Routes {
-		if err := r.compile(s); err != nil {
-			return err
-		}
-		if err := r.register(mux); err != nil {
-			return err
-		}
+	generation := 0
+	if s.Registry != nil {
+		generation = s.Registry.Generation()
 	}
-	s.mux = mux
-	return nil
-}
-
-// Serve accepts on l until Close. It returns nil after Close, else what broke the listener.
-func (s *Server) Serve(l Listener) error {
-	in := newListener(s, l)
-	h := &http.Server{
-		Handler:                      http.HandlerFunc(s.serveHTTP),
-		ReadHeaderTimeout:            headTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               headerBytes,
-		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
-		ConnState:                    s.connState,
-		ConnContext:                  connContext,
-		ErrorLog:                     slog.NewLogLogger(s.log().Handler(), slog.LevelDebug),
-		DisableGeneralOptionsHandler: true,
-		Protocols:                    new(http.Protocols),
-	}
-	h.Protocols.SetHTTP1(true)
-	in.http = h
-	ok, err := s.add(in)
-	if !ok {
-		l.Close()
-		return err
-	}
-	defer s.serving.Done()
-	s.serving.Go(in.accept)
-	err = h.Serve(in)
-	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
-		return nil
+	t, err := s.NewTable(generation, s.Routes)
+	if err == nil {
+		s.Use(t)
 	}
 	return err
 }
 
-// add takes up a listener, unless the server is closed or its routes are bad. While it serves it
-// counts as a goroutine of the server.
-func (s *Server) add(l *listener) (ok bool, err error) {
+// Serve accepts on l until Close or Leave, after which it returns nil. Any other end is its error.
+func (s *Server) Serve(l Listener) error {
+	serve, err := s.Open(l)
+	if err != nil {
+		return err
+	}
+	return serve()
+}
+
+// Open takes up a listener, unless the server is closed. What it returns serves it, as Serve does, and is
+// called once.
+func (s *Server) Open(l Listener) (serve func() error, err error) {
+	if s.table.Load() == nil {
+		if err := s.Compile(); err != nil {
+			return nil, err
+		}
+	}
+	sock := &socket{Listener: l.Listener, server: s, left: make(chan struct{})}
+	in := newListener(s, l)
+	sock.to = in
+	if !s.add(sock, in) {
+		l.Close()
+		return func() error { return nil }, nil
+	}
+	return sock.serve, nil
+}
+
+// add takes up a listener, and its socket if that is new, unless the server is closed.
+func (s *Server) add(sock *socket, l *listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return false, nil
-	}
-	if s.mux == nil {
-		if err := s.compile(); err != nil {
-			return false, err
-		}
+		return false
 	}
 	if s.ctx == nil {
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	}
+	if sock != nil {
+		s.sockets = append(s.sockets, sock)
+	}
 	s.listeners = append(s.listeners, l)
-	s.serving.Add(1)
-	return true, nil
+	s.serving.Go(func() { l.http.Serve(l) })
+	return true
+}
+
+// Change has the clients that l.Listener, which is being served, accepts from now on treated as l says.
+// Those before are treated as they were; of their plain HTTP connections, which may have further requests,
+// the idle ones are closed.
+func (s *Server) Change(l Listener) {
+	s.mu.Lock()
+	i := slices.IndexFunc(s.sockets, func(sock *socket) bool { return sock.Listener == l.Listener })
+	var sock *socket
+	if i >= 0 {
+		sock = s.sockets[i]
+	}
+	s.mu.Unlock()
+	in := newListener(s, l)
+	if sock != nil && s.add(nil, in) {
+		s.retire(sock.turn(in))
+	}
+}
+
+// Leave closes l's socket. Whoever was accepted goes on: TLS handshakes, requests, open connections.
+func (s *Server) Leave(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sockets = slices.DeleteFunc(s.sockets, func(sock *socket) bool {
+		if sock.Listener != l {
+			return false
+		}
+		sock.leave()
+		return true
+	})
+}
+
+// LeaveAll is Leave for every socket.
+func (s *Server) LeaveAll() {
+	s.mu.Lock()
+	sockets := slices.Clone(s.sockets)
+	s.mu.Unlock()
+	for _, sock := range sockets {
+		s.Leave(sock.Listener)
+	}
+}
+
+// AwaitLeft returns when no client is left, other than upgraded ones, that came through a socket that was
+// left, or with ctx's error.
+func (s *Server) AwaitLeft(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		s.retiring.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// enter counts a goroutine of the server, unless that is closed.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.serving.Add(1)
+	}
+	return !s.closed
+}
+
+// retire lets a listener that gets no new clients end when it has none.
+func (s *Server) retire(l *listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || l == nil {
+		return
+	}
+	s.retiring.Add(1)
+	s.serving.Go(func() {
+		defer s.retiring.Done()
+		l.busy.Wait()
+		l.http.Shutdown(s.ctx)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.listeners = slices.DeleteFunc(s.listeners, func(o *listener) bool { return o == l && !s.closed })
+	})
 }
 
 // Close stops accepting and ends every connection that is not yet upgraded. Upgraded ones belong to
 // the engine. It returns when no goroutine of the server is left.
 func (s *Server) Close() error {
-	s.draining.Store(true)
+	s.draining.CompareAndSwap(nil, new(Drain))
 	s.mu.Lock()
 	s.closed = true
-	listeners, cancel := s.listeners, s.cancel
+	sockets, listeners, cancel := s.sockets, s.listeners, s.cancel
 	s.mu.Unlock()
 	if cancel != nil {
 		cancel(lifecycle.Fail(lifecycle.ReasonCanceled, errShutDown))
 	}
 	var errs []error
+	for _, sock := range sockets {
+		errs = append(errs, sock.leave())
+	}
 	for _, l := range listeners {
 		errs = append(errs, l.Close(), l.http.Close())
 	}
 	s.serving.Wait()
-	for _, r := range s.Routes {
-		if r.idle != nil {
-			r.idle()
-		}
+	if t := s.table.Load(); t != nil {
+		t.closeIdle(nil)
 	}
 	return errors.Join(errs...)
 }

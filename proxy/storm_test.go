@@ -84,6 +84,7 @@ func TestEveryConnectionIsAccountedFor(t *testing.T) {
 			if i == clients/2 {
 				all.Go(func() {
 					time.Sleep(20 * time.Second)
+					w.server.Refuse(Drain{Spread: time.Second})
 					w.server.Drain(t.Context(), Drain{Spread: time.Second})
 				})
 			}

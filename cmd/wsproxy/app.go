@@ -60,7 +60,7 @@ const stopTimeout = 5 * time.Second
 func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 	a := &app{cfg: cfg, options: o, system: &lifecycle.System{}, broken: make(chan error, len(cfg.Listeners))}
 	a.registry = &lifecycle.Registry{NewID: func() string { return ulid.Make().String() }}
-	a.registry.SetGeneration(1)
+	a.registry.SetGeneration(1, nil)
 	if err := a.system.Enter(lifecycle.StateCreated, "started"); err != nil {
 		return nil, err
 	}
