@@ -29,6 +29,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("commands", h.commands)
 	t.Run("unconfigured", h.unconfigured)
 	t.Run("alert tests", h.alertTests)
+	t.Run("compose", h.compose)
 	if h.missing(t, telemetryPeers...) {
 		return
 	}

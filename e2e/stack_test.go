@@ -83,12 +83,14 @@ func answers(url string) func(context.Context) error {
 const maxAnswer = 64 << 20
 
 // get returns the body of a 200.
-func get(ctx context.Context, url string) ([]byte, error) {
+func get(ctx context.Context, url string) ([]byte, error) { return getWith(ctx, web, url) }
+
+func getWith(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := web.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return nil, err
 	}
