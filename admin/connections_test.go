@@ -56,7 +56,7 @@ func fresh(r *lifecycle.Registry) {
 // relaying is a connection whose first target refused.
 func relaying(r *lifecycle.Registry) *lifecycle.Connection {
 	c := r.Open("203.0.113.7:51000", time.Now())
-	c.SetTraceID("4bf92f3577b34da6a3ce929d0e0e4736")
+	c.SetTrace("4bf92f3577b34da6a3ce929d0e0e4736", "")
 	step(c, lifecycle.PhaseRequest, 1200*time.Microsecond, nil)
 	c.Update(func(f *lifecycle.Facts) {
 		f.Client, f.Route, f.Upstream, f.Target = "198.51.100.1", "chat", "chat", "ws://10.0.0.5:9000"

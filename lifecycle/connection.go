@@ -205,11 +205,12 @@ func (c *Connection) Facts() Facts {
 // Flow is the counters of one direction.
 func (c *Connection) Flow(d Direction) *Flow { return &c.flows[d] }
 
-// SetTraceID notes the trace that an observer put the connection into.
-func (c *Connection) SetTraceID(id string) {
+// SetTrace notes the trace that an observer put the connection into, and the value of the traceresponse
+// header (W3C Trace Context level 2) for the client, empty for none.
+func (c *Connection) SetTrace(id, response string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.traceID = id
+	c.traceID, c.traceResponse = id, response
 }
 
 // TraceID is the id of the connection's trace, empty without one.
@@ -220,13 +221,6 @@ func (c *Connection) TraceID() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.traceID
-}
-
-// SetTraceResponse notes the value of the traceresponse header (W3C Trace Context level 2) for the client.
-func (c *Connection) SetTraceResponse(v string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.traceResponse = v
 }
 
 // TraceResponse is the value of the traceresponse header, empty without one.

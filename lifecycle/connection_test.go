@@ -41,7 +41,7 @@ func TestFacts(t *testing.T) {
 	r.SetGeneration(3, nil)
 	c := r.Open("203.0.113.7:51000", epoch)
 	c.Update(func(f *Facts) { f.Route = "chat" })
-	c.SetTraceID("4bf9")
+	c.SetTrace("4bf9", "")
 	if got, want := c.Facts(), (Facts{Client: "203.0.113.7:51000", Generation: 3, Route: "chat"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

@@ -369,7 +369,7 @@ type journal struct {
 
 func (j *journal) Watch(c *lifecycle.Connection) lifecycle.Watcher {
 	if j.traceResponse != "" {
-		c.SetTraceResponse(j.traceResponse)
+		c.SetTrace("", j.traceResponse)
 	}
 	return j
 }

@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
@@ -12,12 +11,12 @@ import (
 // is left out for repeating: each is another connection.
 func (w *watcher) access(o *lifecycle.Outcome) {
 	message, level := accessMessage(o)
-	ctx := w.within(context.Background())
+	ctx := w.background()
 	phases := w.phases()
 	if w.tel.lines.Enabled(ctx, level) {
 		w.tel.lines.LogAttrs(ctx, level, message, w.accessAttrs(o, phases)...)
 	}
-	w.ended(ctx, o, level, phases)
+	w.endedEvent(o, level, phases)
 }
 
 func accessMessage(o *lifecycle.Outcome) (string, slog.Level) {
@@ -34,11 +33,11 @@ func accessMessage(o *lifecycle.Outcome) (string, slog.Level) {
 
 // accessOpened tells of a connection that was upgraded.
 func (w *watcher) accessOpened() {
-	ctx := w.within(context.Background())
+	ctx := w.background()
 	if w.tel.settings.Log.Opened && w.tel.lines.Enabled(ctx, slog.LevelInfo) {
 		w.tel.lines.LogAttrs(ctx, slog.LevelInfo, "connection opened", w.identity()...)
 	}
-	w.openedEvent(ctx)
+	w.openedEvent()
 }
 
 // identity is who is connected to what.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"io"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"wsproxy/lifecycle"
@@ -35,11 +37,13 @@ func newBench(b *testing.B, s Settings, logs bool) *harness {
 	}
 	l, z := newLosses(), &sizes{settings: &s, started: time.Now()}
 	metrics := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()), sdkmetric.WithReader(sdkmetric.NewManualReader()))
-	traces := sdktrace.NewTracerProvider(sdktrace.WithSampler(linkedSampler{sampler}), sdktrace.WithSpanProcessor(newSpanGate(discard{}, queueLimit, b.Context(), l)))
-	p := &providers{traces: traces, metrics: metrics, propagator: propagation.TraceContext{}, stops: []func(context.Context) error{metrics.Shutdown, traces.Shutdown}}
+	gate := newSpanGate(discard{}, queueLimit, b.Context(), l)
+	traces := sdktrace.NewTracerProvider(sdktrace.WithSampler(linkedSampler{sampler}), sdktrace.WithSpanProcessor(gate))
+	p := &providers{traces: traces, recording: newRecording(sampler, gate, resource.Default(), s.Version), metrics: metrics, propagator: propagation.TraceContext{}, stops: []func(context.Context) error{metrics.Shutdown, traces.Shutdown}}
 	if logs {
-		records := sdklog.NewLoggerProvider(sdklog.WithProcessor(newLogGate(discard{}, queueLimit, b.Context(), l)))
-		p.logs, p.stops = records, append(p.stops, records.Shutdown)
+		gate := newLogGate(discard{}, queueLimit, b.Context(), l)
+		records := sdklog.NewLoggerProvider(sdklog.WithProcessor(gate))
+		p.logs, p.blanks, p.stops = records, newBlanks(gate, resource.Default(), s.Version), append(p.stops, records.Shutdown)
 	}
 	if h.Telemetry, err = assemble(s, p, l, z, newConsole(s.Log)); err != nil {
 		b.Fatal(err)
@@ -68,12 +72,24 @@ func BenchmarkConnection(b *testing.B) {
 				h.registry.Observers = nil
 			}
 			b.ReportAllocs()
+			began := processorTime(b)
 			for b.Loop() {
 				h.connect()
 			}
 			h.close()
+			// With all that others do for it, and without what a busy machine adds to the time on the clock.
+			b.ReportMetric(float64(processorTime(b)-began)/float64(b.N), "cpu-ns/op")
 		})
 	}
+}
+
+// processorTime is what the process has used so far.
+func processorTime(tb testing.TB) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Skip(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkOpenConnection tells what an open connection's telemetry holds in memory, beside lifecycle's

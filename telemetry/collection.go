@@ -22,6 +22,7 @@ type collection struct {
 	sizes      *sizes
 	process    *process
 	workers    *workers
+	settle     func() // returns when what has ended by now is counted
 
 	flows        *sets[flowKey]
 	actives      *sets[activeKey]
@@ -62,6 +63,7 @@ func newCollection(s *Settings, m *metrics, l *losses, z *sizes, suppressed *sup
 // observe is called once per reader and collection.
 func (c *collection) observe(_ context.Context, o metric.Observer) error {
 	snapshot := c.sizes.snapshots.take(c.settings.Registry)
+	c.settle() // after the snapshot, in which those connections are not open any more
 	for _, p := range lifecycle.Phases() {
 		o.ObserveInt64(c.on.phaseActive, int64(snapshot.Phases[p]), c.phases.of(p).observe...)
 	}

@@ -15,7 +15,7 @@ func (w *watcher) lookup(s *lifecycle.Step) context.Context {
 		l = append(l, keyDNSAnswers.StringSlice(s.Answers))
 	}
 	l.dial(s)
-	return w.after(spanDNSLookup, trace.SpanKindInternal, s.Begun, s.Ended, s.Reason(), l)
+	return w.after(spanDNSLookup, s.Begun, s.Ended, s.Reason(), l)
 }
 
 // dial adds what all steps of an attempt have.
@@ -37,7 +37,7 @@ func (w *watcher) connected(s *lifecycle.Step) (ctx context.Context) {
 		l.peer(s.Peer)
 		l.string(keyConnectOutcome, outcome(s, nil))
 		l.dial(s)
-		return w.after(spanTCPConnect, trace.SpanKindInternal, s.Begun, s.Ended, s.Reason(), l)
+		return w.after(spanTCPConnect, s.Begun, s.Ended, s.Reason(), l)
 	}
 	won := false
 	for i := range s.Tries {
@@ -68,7 +68,7 @@ func (w *watcher) tried(s *lifecycle.Step, t *lifecycle.Try) context.Context {
 	if s.Failure != nil { // one address that failed beside one that won is no error
 		failed = reason
 	}
-	return w.after(spanTCPConnect, trace.SpanKindInternal, t.Begun, ended, failed, l)
+	return w.after(spanTCPConnect, t.Begun, ended, failed, l)
 }
 
 // outcome tells what became of one connect: t, or the step where no single one is known.
@@ -103,24 +103,23 @@ func (w *watcher) beginTunnel(ctx context.Context, s *lifecycle.Step) context.Co
 
 // beginExchange starts the CLIENT span of a request whose context goes along with it.
 func (w *watcher) beginExchange(ctx context.Context, name string, s *lifecycle.Step, l list) context.Context {
-	ctx, w.setup.exchange = w.tel.tracer.Start(w.within(ctx), name,
-		trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(s.Begun), trace.WithAttributes(l...))
-	return ctx
+	w.setup.exchange = w.tel.tracing.child(w.server, name, trace.SpanKindClient, s.Begun, l)
+	return trace.ContextWithSpanContext(ctx, w.setup.exchange.context)
 }
 
 // exchanged ends it.
 func (w *watcher) exchanged(s *lifecycle.Step) context.Context {
-	ctx, span := w.within(context.Background()), w.setup.exchange
+	span := w.setup.exchange
 	if span == nil {
-		return ctx
+		return w.background()
 	}
 	w.setup.exchange = nil
 	var l list
 	l.int(keyHTTPResponseStatusCode, s.Status)
 	l.failure(s.Reason())
-	span.SetAttributes(l...)
+	span.set(l)
 	finish(span, s.Reason(), s.Ended)
-	return trace.ContextWithSpan(ctx, span)
+	return trace.ContextWithSpanContext(context.Background(), span.context)
 }
 
 func (l *list) egress(s *lifecycle.Step) {
@@ -138,7 +137,7 @@ func (w *watcher) secured(s *lifecycle.Step) context.Context {
 	l.string(keyTLSPeer, s.Hop.String())
 	l.egress(s)
 	l.dial(s)
-	return w.after(spanTLSClientHandshake, trace.SpanKindInternal, s.Begun, s.Ended, s.Reason(), l)
+	return w.after(spanTLSClientHandshake, s.Begun, s.Ended, s.Reason(), l)
 }
 
 // beginUpgrade makes the span whose context goes upstream.

@@ -90,7 +90,7 @@ func start(t *testing.T, s Settings) (*Telemetry, *harness) {
 		t.Fatal(err)
 	}
 	h.Telemetry = tel
-	h.registry.Observers = tel.Observers()
+	h.registry.Observers = append(tel.Observers(), settled{tel.endings})
 	return tel, h
 }
 
@@ -203,7 +203,7 @@ func TestBlockExportsAllSignals(t *testing.T) {
 	}
 	for path, want := range map[string][]string{
 		"/base/v1/traces":  {"websocket upgrade", "websocket close", "service.instance.id", "1.2.3"},
-		"/base/v1/metrics": {"wsproxy.io", "wsproxy.message.size", "wsproxy.phase.duration", "go.goroutine.count", "otel.sdk.span.started"},
+		"/base/v1/metrics": {"wsproxy.io", "wsproxy.message.size", "wsproxy.phase.duration", "go.goroutine.count", "otel.sdk.processor.span.queue.capacity"},
 		"/base/v1/logs":    {"wsproxy.connection.closed", "something to see"},
 	} {
 		for _, w := range want {

@@ -16,6 +16,7 @@ import (
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/goleak"
@@ -54,21 +55,32 @@ func newHarness(t testing.TB, s Settings) *harness {
 	z := &sizes{settings: &s, started: time.Now()}
 	h.reader = sdkmetric.NewManualReader(sdkmetric.WithProducer(z))
 	metrics := sdkmetric.NewMeterProvider(append(meterOptions(&s), sdkmetric.WithReader(h.reader))...)
-	traces := sdktrace.NewTracerProvider(sdktrace.WithSyncer(h.spans), sdktrace.WithSampler(linkedSampler{sampler}))
-	logs := sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewSimpleProcessor(h.records)))
+	exporter := sdktrace.NewSimpleSpanProcessor(h.spans)
+	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(exporter), sdktrace.WithSampler(linkedSampler{sampler}))
+	keeper := sdklog.NewSimpleProcessor(h.records)
+	logs := sdklog.NewLoggerProvider(sdklog.WithProcessor(keeper))
 	p := &providers{
-		traces: traces, metrics: metrics, logs: logs,
+		traces: traces, metrics: metrics, logs: logs, recording: newRecording(sampler, exporter, resource.Default(), s.Version),
+		blanks:     newBlanks(keeper, resource.Default(), s.Version),
 		propagator: autoprop.NewTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}),
 		stops:      []func(context.Context) error{metrics.Shutdown, traces.Shutdown, logs.Shutdown},
 	}
 	if h.Telemetry, err = assemble(s, p, newLosses(), z, newConsole(s.Log)); err != nil {
 		t.Fatal(err)
 	}
-	h.registry.Observers = h.Observers()
+	h.registry.Observers = append(h.Observers(), settled{h.endings})
 	number := 0
 	h.registry.NewID = func() string { number++; return fmt.Sprintf("c%d", number) }
 	return h
 }
+
+// settled is an observer behind telemetry's that returns when a connection's end was told.
+type settled struct{ *endings }
+
+func (s settled) Watch(*lifecycle.Connection) lifecycle.Watcher              { return s }
+func (settled) Begin(ctx context.Context, _ *lifecycle.Step) context.Context { return ctx }
+func (settled) End(context.Context, *lifecycle.Step)                         {}
+func (s settled) Done(lifecycle.Outcome)                                     { s.flush() }
 
 func (h *harness) close() {
 	h.t.Helper()

@@ -59,7 +59,7 @@ type retryKey struct {
 	failed   lifecycle.Reason
 }
 
-func newMetrics(s *Settings, p metric.MeterProvider, l *losses, z *sizes, suppressed *suppressor) (*metrics, error) {
+func newMetrics(s *Settings, p metric.MeterProvider, l *losses, z *sizes, suppressed *suppressor, settle func()) (*metrics, error) {
 	meter := p.Meter(scopeName, metric.WithInstrumentationVersion(s.Version), metric.WithSchemaURL(schemaURL))
 	on, err := newInstruments(meter)
 	if err != nil {
@@ -74,6 +74,7 @@ func newMetrics(s *Settings, p metric.MeterProvider, l *losses, z *sizes, suppre
 	}
 	m.zero(s)
 	c := newCollection(s, m, l, z, suppressed)
+	c.settle = settle
 	_, err = meter.RegisterCallback(c.observe, on.observables()...)
 	return m, err
 }

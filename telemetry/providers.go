@@ -26,8 +26,10 @@ import (
 // providers is what New built. A signal that is off has no provider.
 type providers struct {
 	traces     trace.TracerProvider
+	recording  *recording // past which traces' spans need not go; nil: they do
 	metrics    metric.MeterProvider
 	logs       log.LoggerProvider
+	blanks     *blanks // past which logs' events need not go; nil: they do
 	propagator propagation.TextMapPropagator
 	prometheus http.Handler
 
@@ -176,11 +178,12 @@ func (b *builder) traces(ctx context.Context, p *providers) error {
 		return err
 	}
 	queue := b.settings.size("OTEL_BSP_MAX_QUEUE_SIZE", queueLimit)
+	gate := newSpanGate(exporter, queue, b.life, b.losses)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithResource(b.resource),
 		sdktrace.WithSampler(linkedSampler{sampler}),
-		sdktrace.WithSpanProcessor(newSpanGate(exporter, queue, b.life, b.losses)))
-	p.traces = provider
+		sdktrace.WithSpanProcessor(gate))
+	p.traces, p.recording = provider, newRecording(sampler, gate, b.resource, b.settings.Version)
 	p.stops = append(p.stops, provider.Shutdown)
 	return nil
 }
@@ -200,8 +203,9 @@ func (b *builder) logs(ctx context.Context, p *providers) error {
 		return fmt.Errorf("logs exporter: %w", err)
 	}
 	queue := b.settings.size("OTEL_BLRP_MAX_QUEUE_SIZE", queueLimit)
-	provider := sdklog.NewLoggerProvider(sdklog.WithResource(b.resource), sdklog.WithProcessor(newLogGate(exporter, queue, b.life, b.losses)))
-	p.logs = provider
+	gate := newLogGate(exporter, queue, b.life, b.losses)
+	provider := sdklog.NewLoggerProvider(sdklog.WithResource(b.resource), sdklog.WithProcessor(gate))
+	p.logs, p.blanks = provider, newBlanks(gate, b.resource, b.settings.Version)
 	p.stops = append(p.stops, provider.Shutdown)
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/baggage"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"wsproxy/lifecycle"
@@ -14,22 +13,32 @@ import (
 // beginServer makes the SERVER span, now that name, parent and sampling are known, with the start that
 // was noted before, and the TLS handshake under it.
 func (w *watcher) beginServer(ctx context.Context) context.Context {
-	if w.tel.tracer == nil {
+	if w.tel.tracing == nil {
 		return ctx
 	}
 	f := w.conn.Facts()
-	ctx, span := startServer(ctx, w.tel.tracer, serverName(f.Method, f.Pattern), w.conn.Accepted, f.Trusted, serverAttributes(w.conn, &f))
-	w.setup.server, w.server, w.setup.named = span, span.SpanContext(), f.Pattern != ""
-	w.conn.SetTraceID(w.server.TraceID().String())
-	w.conn.SetTraceResponse("00-" + w.server.TraceID().String() + "-" + w.server.SpanID().String() + "-" + w.server.TraceFlags().String())
-	if t := w.setup.tls; t != nil {
-		w.after(spanTLSServerHandshake, trace.SpanKindInternal, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
+	// An incoming context that is not trusted is linked, not continued, and its sampled flag and baggage
+	// are ignored: who calls us must not choose what we pay for.
+	parent := trace.SpanContextFromContext(ctx)
+	var links []trace.Link
+	if !f.Trusted {
+		if parent.IsValid() {
+			links = []trace.Link{{SpanContext: parent}}
+		}
+		parent = trace.SpanContext{}
+		ctx = baggage.ContextWithoutBaggage(ctx)
 	}
-	return ctx
+	span := w.tel.tracing.root(parent, serverName(f.Method, f.Pattern), trace.SpanKindServer, w.conn.Accepted, serverAttributes(w.conn, &f), links...)
+	w.setup.server, w.server, w.setup.named, w.ctx = span, span.context, f.Pattern != "", nil
+	id := w.server.TraceID().String()
+	w.conn.SetTrace(id, "00-"+id+"-"+w.server.SpanID().String()+"-"+w.server.TraceFlags().String())
+	if t := w.setup.tls; t != nil {
+		w.after(spanTLSServerHandshake, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
+	}
+	return w.within(ctx)
 }
 
-// startServer starts a SERVER span. An incoming context that is not trusted is linked, not continued,
-// and its sampled flag and baggage are ignored: who calls us must not choose what we pay for.
+// startServer starts the SERVER span of a plain request, as beginServer does an upgrade's.
 func startServer(ctx context.Context, t trace.Tracer, name string, at time.Time, trusted bool, attrs list) (context.Context, trace.Span) {
 	opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(at), trace.WithAttributes(attrs...)}
 	if !trusted {
@@ -77,11 +86,11 @@ func serverAttributes(c *lifecycle.Connection, f *lifecycle.Facts) list {
 // named gives the SERVER span its final name if the route was not known at its start. Its attributes
 // come at the end.
 func (w *watcher) named() {
-	if w.setup.server == nil || w.setup.named || !w.setup.server.IsRecording() {
+	if w.setup.server == nil || w.setup.named || !w.sampled() {
 		return
 	}
 	f := w.conn.Facts()
-	w.setup.server.SetName(serverName(f.Method, f.Pattern))
+	w.setup.server.rename(serverName(f.Method, f.Pattern))
 }
 
 // endServer ends the SERVER span: with a 101, or with the response of a failed connection.
@@ -90,24 +99,24 @@ func (w *watcher) endServer(at time.Time, status int, failure *lifecycle.Failure
 	if span == nil {
 		return
 	}
-	if span.IsRecording() {
-		span.SetAttributes(w.resultAttributes(status, failure)...)
+	if w.sampled() {
+		span.set(w.resultAttributes(status, failure))
 		if failure != nil && isServerError(status, failure.Reason) {
-			span.SetStatus(codes.Error, failure.Phase.String()+": "+failure.Reason.String())
+			span.fail(failure.Phase.String() + ": " + failure.Reason.String())
 		}
 	}
-	span.End(trace.WithTimestamp(at))
+	span.end(at)
 }
 
 func (w *watcher) resultAttributes(status int, failure *lifecycle.Failure) list {
 	f := w.conn.Facts()
 	l := make(list, 0, 10)
 	l.int(keyHTTPResponseStatusCode, status)
-	if !w.setup.named {
+	if !w.setup.named { // else the span has them from its start
 		l.string(keyHTTPRoute, f.Pattern)
 		l.string(keyRouteName, f.Route)
+		l.string(keyUpstreamName, f.Upstream)
 	}
-	l.string(keyUpstreamName, f.Upstream)
 	l.string(keyTargetName, f.Target)
 	l.string(keyEgressName, f.Egress)
 	if failure != nil {
@@ -130,7 +139,7 @@ func isServerError(status int, r lifecycle.Reason) bool {
 // failedHead makes the root span of a connection that failed before its request was complete: of the
 // TLS handshake if that failed, else of the request, with the TLS handshake under it.
 func (w *watcher) failedHead(o *lifecycle.Outcome) {
-	if w.tel.tracer == nil {
+	if w.tel.tracing == nil {
 		return
 	}
 	if w.setup.request == nil {
@@ -155,17 +164,16 @@ func (w *watcher) failedHead(o *lifecycle.Outcome) {
 	}
 	w.root(spanRequest, trace.SpanKindServer, w.conn.Accepted, o.At, status, attrs)
 	if t := w.setup.tls; t != nil {
-		w.after(spanTLSServerHandshake, trace.SpanKindInternal, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
+		w.after(spanTLSServerHandshake, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
 	}
 }
 
 // root makes a span of something that is over and is a trace of its own.
 func (w *watcher) root(name string, kind trace.SpanKind, begun, ended time.Time, failed lifecycle.Reason, attrs list) {
-	_, span := w.tel.tracer.Start(context.Background(), name,
-		trace.WithSpanKind(kind), trace.WithTimestamp(begun), trace.WithAttributes(attrs...))
+	span := w.tel.tracing.root(trace.SpanContext{}, name, kind, begun, attrs)
 	finish(span, failed, ended)
-	w.server = span.SpanContext()
-	w.conn.SetTraceID(w.server.TraceID().String())
+	w.server, w.ctx = span.context, nil
+	w.conn.SetTrace(w.server.TraceID().String(), "")
 }
 
 func acceptAttributes(s *lifecycle.Step) list {

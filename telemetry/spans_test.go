@@ -10,7 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
 	"wsproxy/lifecycle"
@@ -118,15 +120,35 @@ var timelines = []struct {
 
 func TestTimelines(t *testing.T) {
 	for _, test := range timelines {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHarness(t, test.settings)
-				test.play(h.accept("203.0.113.7:51000"))
-				got := timeline(h.spans.GetSpans())
-				h.close()
-				golden(t, test.name+".timeline", got)
+		for _, by := range []string{"recorded", "by the provider"} {
+			t.Run(test.name+" "+by, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := newHarness(t, test.settings)
+					if by != "recorded" {
+						h.tracing.recording = nil
+					}
+					test.play(h.accept("203.0.113.7:51000"))
+					spans := h.spans.GetSpans()
+					h.close()
+					golden(t, test.name+".timeline", timeline(spans))
+					for _, s := range spans {
+						noKeyTwice(t, s)
+					}
+				})
 			})
-		})
+		}
+	}
+}
+
+// noKeyTwice is what the SDK would make sure of, with a map for each span.
+func noKeyTwice(t *testing.T, s tracetest.SpanStub) {
+	t.Helper()
+	seen := make(map[attribute.Key]bool)
+	for _, a := range s.Attributes {
+		if seen[a.Key] {
+			t.Errorf("%s: %s is there twice", s.Name, a.Key)
+		}
+		seen[a.Key] = true
 	}
 }
 

@@ -28,9 +28,11 @@ type Telemetry struct {
 	lines     *slog.Logger // console only: what is exported in another form, or is about the export
 
 	tracer   trace.Tracer // nil: tracing is off
-	events   log.Logger   // nil: no log records are exported
+	tracing  *tracing     // of connections; nil as tracer is
+	events   *events      // nil: no log records are exported
 	metrics  *metrics     // nil: the SDK is disabled
 	segments *scheduler
+	endings  *endings
 	system   *system
 }
 
@@ -59,18 +61,21 @@ func assemble(s Settings, p *providers, l *losses, z *sizes, c *console) (*Telem
 	version := s.Version
 	if p.traces != nil {
 		t.tracer = p.traces.Tracer(scopeName, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(schemaURL))
+		t.tracing = &tracing{tracer: t.tracer, recording: p.recording}
 	}
 	if p.logs != nil {
-		t.events = p.logs.Logger(scopeName, log.WithInstrumentationVersion(version), log.WithSchemaURL(schemaURL))
+		t.events = &events{logger: p.logs.Logger(scopeName, log.WithInstrumentationVersion(version), log.WithSchemaURL(schemaURL)), blanks: p.blanks}
 	}
 	l.reportTo(t.dropping)
 	t.logger = slog.New(newHandler(c, p.logs, version))
+	t.endings = newEndings(func(e *ending) { e.watcher.ended(&e.outcome) }, t.logger)
 	if p.metrics != nil {
 		for _, r := range s.Routes {
 			s.Registry.Declare(lifecycle.Key{Mode: r.Mode, Route: r.Name, Upstream: r.Upstream})
 		}
 		var err error
-		if t.metrics, err = newMetrics(&t.settings, p.metrics, l, z, c.limit); err != nil {
+		if t.metrics, err = newMetrics(&t.settings, p.metrics, l, z, c.limit, t.endings.flush); err != nil {
+			t.endings.stop()
 			return nil, errors.Join(fmt.Errorf("make instruments: %w", err), p.shutdown(context.Background(), s.Flush))
 		}
 	}
@@ -104,6 +109,7 @@ func (t *Telemetry) Level() *slog.LevelVar { return &t.console.level }
 // Shutdown flushes and ends all signals side by side, each within Settings.Flush and ctx. It is called
 // after the last connection has closed.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
+	t.endings.stop()
 	t.segments.stop()
 	t.system.leave(time.Now())
 	return t.providers.shutdown(ctx, t.settings.Flush)

@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -85,19 +84,14 @@ func (l *list) totals(o *lifecycle.Outcome) {
 // part makes a span of an open connection's life: under the SERVER span, or in linked mode a root with
 // a link to it.
 func (w *watcher) part(name string, begun, ended time.Time, links []trace.Link, attrs list) trace.SpanContext {
-	ctx := w.within(context.Background())
-	opts := []trace.SpanStartOption{trace.WithTimestamp(begun), trace.WithAttributes(attrs...)}
+	var s *span
 	if w.tel.settings.Linked {
-		ctx = context.WithValue(ctx, linkedKey{}, true)
-		opts = append(opts, trace.WithNewRoot())
-		links = append(links, trace.Link{SpanContext: w.server})
+		s = w.tel.tracing.linked(name, trace.SpanKindInternal, begun, attrs, append(links, trace.Link{SpanContext: w.server})...)
+	} else {
+		s = w.tel.tracing.child(w.server, name, trace.SpanKindInternal, begun, attrs, links...)
 	}
-	if len(links) > 0 {
-		opts = append(opts, trace.WithLinks(links...))
-	}
-	_, span := w.tel.tracer.Start(ctx, name, opts...)
-	span.End(trace.WithTimestamp(ended))
-	return span.SpanContext()
+	s.end(ended)
+	return s.context
 }
 
 // transferred ends the last segment.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"wsproxy/lifecycle"
@@ -25,6 +24,7 @@ type watcher struct {
 	peer   string            // address of the socket towards the upstream
 	label  string            // route.name on metrics
 	open   *transfer         // nil before the 101 and for a connection that is not sampled
+	ctx    context.Context   // background's; nil when it is to be made anew
 }
 
 // setup is what is remembered until the 101.
@@ -32,8 +32,8 @@ type setup struct {
 	tls      *lifecycle.Step // tls_accept, ended
 	request  *lifecycle.Step
 	head     time.Time // the request head was complete
-	server   trace.Span
-	exchange trace.Span // of the proxy or upgrade phase under way
+	server   *span
+	exchange *span // of the proxy or upgrade phase under way
 	attempt  int
 	failed   lifecycle.Reason // of the last step that failed
 	counted  bool             // in connection.accepted
@@ -76,7 +76,7 @@ func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 	case lifecycle.PhaseRoute:
 		w.named()
 		w.accepted()
-		ctx = w.within(context.Background())
+		ctx = w.background()
 	case lifecycle.PhaseDNS:
 		ctx = w.lookup(s)
 	case lifecycle.PhaseConnect:
@@ -89,7 +89,7 @@ func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 		ctx = w.exchanged(s)
 		w.tel.metrics.upgrade(ctx, s)
 	default:
-		ctx = w.within(context.Background())
+		ctx = w.background()
 	}
 	if w.setup != nil {
 		w.setup.failed = s.Reason()
@@ -100,24 +100,29 @@ func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 func (w *watcher) Done(o lifecycle.Outcome) {
 	switch o.Kind {
 	case lifecycle.OutcomeDismissed:
-		return
 	case lifecycle.OutcomeUnused:
 		w.tel.metrics.unused()
-		return
-	case lifecycle.OutcomeClosed:
-		w.closed(&o)
 	default:
+		w.tel.endings.add(&ending{w, o})
+	}
+}
+
+// ended tells of a connection that is over, once nothing else is told of it.
+func (w *watcher) ended(o *lifecycle.Outcome) {
+	if o.Kind == lifecycle.OutcomeClosed {
+		w.closed(o)
+	} else {
 		w.accepted()
-		w.failedSetup(&o)
+		w.failedSetup(o)
 		w.setup = nil
 	}
-	w.access(&o)
+	w.access(o)
 }
 
 // attempt counts a step of a further attempt at dialling.
 func (w *watcher) attempt(s *lifecycle.Step) {
 	if s.Attempt > max(w.setup.attempt, 1) {
-		w.tel.metrics.retry(w.within(context.Background()), w.conn, w.setup.failed)
+		w.tel.metrics.retry(w.background(), w.conn, w.setup.failed)
 	}
 	w.setup.attempt = s.Attempt
 }
@@ -130,7 +135,7 @@ func (w *watcher) accepted() {
 	}
 	w.setup.counted = true
 	w.label = w.tel.metrics.route(w.conn)
-	ctx := w.within(context.Background())
+	ctx := w.background()
 	w.tel.metrics.accepted(ctx, w.label)
 	for _, s := range []*lifecycle.Step{w.setup.tls, w.setup.request} {
 		if s != nil && !s.Ended.IsZero() {
@@ -142,14 +147,15 @@ func (w *watcher) accepted() {
 // opened ends the handshake's spans and starts the transfer's.
 func (w *watcher) opened(s *lifecycle.Step) {
 	w.endServer(s.Begun, statusSwitching, nil)
-	ctx := w.within(context.Background())
+	ctx := w.background()
 	w.tel.metrics.opened(ctx, w.label)
 	w.tel.metrics.handshake(ctx, w.conn, s.Begun.Sub(w.setup.head), statusSwitching, lifecycle.ReasonNone)
 	w.setup = nil
+	w.accessOpened()
+	w.ctx = nil
 	if w.sampled() {
 		w.open = w.tel.segments.begin(w, s.Begun)
 	}
-	w.accessOpened()
 }
 
 func (w *watcher) closed(o *lifecycle.Outcome) {
@@ -158,7 +164,7 @@ func (w *watcher) closed(o *lifecycle.Outcome) {
 		w.open = nil
 	}
 	w.closeSpan(o)
-	w.tel.metrics.closed(w.within(context.Background()), w.label, w.conn.Opened(), o)
+	w.tel.metrics.closed(w.background(), w.label, w.conn.Opened(), o)
 }
 
 // failedSetup tells of a connection that never upgraded.
@@ -168,7 +174,7 @@ func (w *watcher) failedSetup(o *lifecycle.Outcome) {
 	} else {
 		w.failedHead(o)
 	}
-	ctx := w.within(context.Background())
+	ctx := w.background()
 	w.tel.metrics.failed(ctx, w.label, o)
 	if !w.setup.head.IsZero() {
 		w.tel.metrics.handshake(ctx, w.conn, o.At.Sub(w.setup.head), o.Status, o.Failure.Reason)
@@ -180,33 +186,38 @@ const statusSwitching = 101
 // sampled says whether the connection has spans. It has not with tracing off.
 func (w *watcher) sampled() bool { return w.server.IsSampled() }
 
+// background is a ctx with nothing but the SERVER span in it, made once for as long as the connection is
+// being set up and once for its end.
+func (w *watcher) background() context.Context {
+	if w.ctx == nil {
+		w.ctx = w.within(context.Background())
+	}
+	return w.ctx
+}
+
 // within returns ctx with the SERVER span in it.
 func (w *watcher) within(ctx context.Context) context.Context {
 	if !w.server.IsValid() || trace.SpanContextFromContext(ctx).Equal(w.server) {
 		return ctx
-	}
-	if w.setup != nil && w.setup.server != nil {
-		return trace.ContextWithSpan(ctx, w.setup.server)
 	}
 	return trace.ContextWithSpanContext(ctx, w.server)
 }
 
 // after makes a span of something that is over, under the SERVER span, and returns a ctx with it. Of a
 // connection that is not sampled nothing is made.
-func (w *watcher) after(name string, kind trace.SpanKind, begun, ended time.Time, failed lifecycle.Reason, attrs list) context.Context {
-	ctx := w.within(context.Background())
+func (w *watcher) after(name string, begun, ended time.Time, failed lifecycle.Reason, attrs list) context.Context {
 	if !w.sampled() {
-		return ctx
+		return w.background()
 	}
-	ctx, span := w.tel.tracer.Start(ctx, name, trace.WithSpanKind(kind), trace.WithTimestamp(begun), trace.WithAttributes(attrs...))
+	span := w.tel.tracing.child(w.server, name, trace.SpanKindInternal, begun, attrs)
 	finish(span, failed, ended)
-	return ctx
+	return trace.ContextWithSpanContext(context.Background(), span.context)
 }
 
 // finish ends a span. failed is the reason of the phase that the span stands for, if it failed.
-func finish(span trace.Span, failed lifecycle.Reason, at time.Time) {
+func finish(span *span, failed lifecycle.Reason, at time.Time) {
 	if failed != lifecycle.ReasonNone {
-		span.SetStatus(codes.Error, failed.String())
+		span.fail(failed.String())
 	}
-	span.End(trace.WithTimestamp(at))
+	span.end(at)
 }

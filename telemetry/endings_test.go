@@ -1,0 +1,95 @@
+package telemetry
+
+import (
+	"bytes"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"wsproxy/lifecycle"
+)
+
+// told collects the endings that were told; hold keeps the first from being over.
+type told struct {
+	mu   sync.Mutex
+	ids  []string
+	hold chan struct{}
+}
+
+func (k *told) tell(e *ending) {
+	if id := e.watcher.conn.ID; id == "first" {
+		<-k.hold
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ids = append(k.ids, e.watcher.conn.ID)
+}
+
+func named(id string) *ending {
+	return &ending{watcher: &watcher{conn: &lifecycle.Connection{ID: id}}}
+}
+
+func TestEndingsAreToldInOrderBeforeFlushReturns(t *testing.T) {
+	k := &told{hold: make(chan struct{})}
+	close(k.hold)
+	e := newEndings(k.tell, slog.Default())
+	want := []string{"first", "b", "c", "d"}
+	for _, id := range want {
+		e.add(named(id))
+	}
+	e.flush()
+	if !slices.Equal(k.ids, want) {
+		t.Errorf("got %v, want %v", k.ids, want)
+	}
+	e.stop()
+	e.add(named("late"))
+	if got := k.ids[len(k.ids)-1]; got != "late" {
+		t.Errorf("after stop: got %q told last, want late", got)
+	}
+	e.flush()
+}
+
+func TestNoEndingIsLostWhenTheQueueIsFull(t *testing.T) {
+	k := &told{hold: make(chan struct{})}
+	e := newEndings(k.tell, slog.Default())
+	e.add(named("first"))
+	for e.pending() > 0 { // until the goroutine has taken it, and waits
+	}
+	for range endingLimit {
+		e.add(named("queued"))
+	}
+	e.add(named("beyond"))
+	if !slices.Equal(k.ids, []string{"beyond"}) {
+		t.Errorf("with a full queue: got %v, want the last told by its caller", k.ids)
+	}
+	close(k.hold)
+	e.stop()
+	if got := len(k.ids); got != endingLimit+2 {
+		t.Errorf("got %d told, want %d", got, endingLimit+2)
+	}
+}
+
+func (e *endings) pending() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.waiting)
+}
+
+func TestFaultInOneEndingLeavesTheOthers(t *testing.T) {
+	var out bytes.Buffer
+	k := new(told)
+	e := newEndings(func(x *ending) {
+		if x.watcher.conn.ID == "bad" {
+			panic("fault")
+		}
+		k.tell(x)
+	}, slog.New(slog.NewTextHandler(&out, nil)))
+	e.add(named("bad"))
+	e.add(named("good"))
+	e.stop()
+	if !slices.Equal(k.ids, []string{"good"}) || !strings.Contains(out.String(), "connection.id=bad") {
+		t.Errorf("got %v told and the log %q, want good told and bad in the log", k.ids, out.String())
+	}
+}
