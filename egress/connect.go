@@ -1,7 +1,6 @@
 package egress
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
@@ -25,15 +24,15 @@ type connectDialer struct {
 	answered           func(status int)    // told of the status before it is judged
 }
 
-// DialContext returns the connection to the proxy itself where the proxy sent nothing behind its
-// answer. An answer that is no tunnel is a *lifecycle.Failure.
+// DialContext returns the connection to the proxy itself, of which nothing behind the answer was read.
+// An answer that is no tunnel is a *lifecycle.Failure.
 func (d *connectDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := d.forward.DialContext(ctx, network, d.address)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	tunnel, err := d.open(conn, address)
+	err = d.open(conn, address)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -41,29 +40,33 @@ func (d *connectDialer) DialContext(ctx context.Context, network, address string
 		conn.Close()
 		return nil, err
 	}
-	return tunnel, nil
+	return conn, nil
 }
 
-func (d *connectDialer) open(conn net.Conn, address string) (net.Conn, error) {
+func (d *connectDialer) open(conn net.Conn, address string) error {
 	if err := d.request(conn, address); err != nil {
-		return nil, fmt.Errorf("write CONNECT: %w", err)
+		return fmt.Errorf("write CONNECT: %w", err)
 	}
-	r := bufio.NewReaderSize(conn, maxResponseHead)
-	status, err := readResponse(r)
+	status, err := readResponse(conn)
 	if err != nil {
-		return nil, fmt.Errorf("read answer to CONNECT: %w", err)
+		return fmt.Errorf("read answer to CONNECT: %w", err)
 	}
 	d.answered(status)
 	if status/100 == 2 {
-		return withEarly(conn, r), nil
+		return nil
 	}
-	reason := lifecycle.ReasonProxyRefused
-	if status == http.StatusProxyAuthRequired {
-		reason = lifecycle.ReasonProxyAuthRequired
-	}
-	f := lifecycle.Failf(reason, "proxy %s answered CONNECT with %d %s", d.address, status, http.StatusText(status))
+	f := lifecycle.Failf(refusal(status), "proxy %s answered CONNECT with %d %s", d.address, status, http.StatusText(status))
 	f.Status = status
-	return nil, f
+	return f
+}
+
+// refusal is the reason of a final status that is no success. 401 is an origin's to give, but nobody
+// other than the proxy answers a CONNECT, and what helps is the same as after 407.
+func refusal(status int) lifecycle.Reason {
+	if status == http.StatusProxyAuthRequired || status == http.StatusUnauthorized {
+		return lifecycle.ReasonProxyAuthRequired
+	}
+	return lifecycle.ReasonProxyRefused
 }
 
 func (d *connectDialer) request(conn net.Conn, address string) error {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"wsproxy/lifecycle"
@@ -39,9 +40,18 @@ type Dialer struct {
 	Timeouts Timeouts
 	Resolver *net.Resolver // nil: net.DefaultResolver
 
+	// Check judges every address of a target called host before anything is sent to it, be it dialled
+	// here or given to a Proxy; one that is denied condemns the name that it belongs to. A *lifecycle.Failure
+	// gives the reason, else it is address_denied. The addresses of a Proxy are not checked, nor, where
+	// it resolves names, can the target's be. Nil: every address will do.
+	Check func(addr netip.AddrPort, host string) error
+
+	// Socket is what to make of a socket that was opened. Nil: itself.
+	Socket func(net.Conn) net.Conn
+
 	// DialContext opens sockets. Nil is a net.Dialer with Resolver: Happy Eyeballs, TCP keepalive. One
 	// in its place must fire the hooks of net/http/httptrace as net.Dialer does; if it fires none, all
-	// its time is the connect phase.
+	// its time is the connect phase, and Check judges the address when there is a connection to it.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Inject puts the trace context into the CONNECT request to a trusted Proxy. Nil: nothing.

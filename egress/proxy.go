@@ -50,8 +50,14 @@ type Proxy struct {
 	// without a ServerName gets the proxy's host.
 	TLS func() *tls.Config
 
+	// Local has names resolved here, and the address sent, whatever the Type.
+	Local bool
+
 	Trusted bool // may see the trace context
 }
+
+// resolvesHere says whether the proxy is given addresses only.
+func (p *Proxy) resolvesHere() bool { return p.Local || p.Type == TypeSOCKS5 }
 
 func (p *Proxy) credentials() (username, password string) {
 	if p.Credentials == nil {

@@ -1,7 +1,6 @@
 package egress
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -15,11 +14,11 @@ const maxResponseHead = 16 << 10
 var errNotHTTP = errors.New("not an HTTP/1 response")
 
 // readResponse reads the head of the answer to a CONNECT and no byte behind it, and returns its
-// status. Interim responses are skipped. r's buffer holds maxResponseHead bytes.
-func readResponse(r *bufio.Reader) (status int, err error) {
-	left := maxResponseHead
+// status. Interim responses are skipped.
+func readResponse(r io.Reader) (status int, err error) {
+	head := &headReader{from: r, left: maxResponseHead}
 	for {
-		status, err = readHead(r, &left)
+		status, err = head.read()
 		switch {
 		case err != nil:
 			return 0, err
@@ -31,8 +30,17 @@ func readResponse(r *bufio.Reader) (status int, err error) {
 	}
 }
 
-func readHead(r *bufio.Reader, left *int) (status int, err error) {
-	line, err := readLine(r, left)
+// headReader reads the heads of responses line by line. It has no buffer: what is behind the last one
+// must stay in the socket, for whoever takes the descriptor. So it never asks for more than the
+// shortest end of a head that is still possible, which is two bytes inside a line and one behind it.
+type headReader struct {
+	from io.Reader
+	left int // bytes that all heads together may still have
+	line []byte
+}
+
+func (h *headReader) read() (status int, err error) {
+	line, err := h.next()
 	if err != nil {
 		return 0, err
 	}
@@ -40,7 +48,7 @@ func readHead(r *bufio.Reader, left *int) (status int, err error) {
 		return 0, err
 	}
 	for {
-		switch line, err = readLine(r, left); {
+		switch line, err = h.next(); {
 		case err != nil:
 			return 0, err
 		case len(line) == 0:
@@ -51,18 +59,39 @@ func readHead(r *bufio.Reader, left *int) (status int, err error) {
 	}
 }
 
-func readLine(r *bufio.Reader, left *int) ([]byte, error) {
-	line, err := r.ReadSlice('\n')
-	*left -= len(line)
-	switch {
-	case errors.Is(err, bufio.ErrBufferFull) || *left < 0:
-		return nil, fmt.Errorf("response head over %d bytes", maxResponseHead)
-	case errors.Is(err, io.EOF):
-		return nil, io.ErrUnexpectedEOF
-	case err != nil:
-		return nil, err
+// next returns the next line without its end. It is valid until the call after.
+func (h *headReader) next() ([]byte, error) {
+	over := 0 // bytes of this line that came with the last one
+	if i := bytes.IndexByte(h.line, '\n'); i >= 0 {
+		over = copy(h.line, h.line[i+1:])
 	}
-	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
+	h.line = h.line[:over]
+	for {
+		if i := bytes.IndexByte(h.line, '\n'); i >= 0 {
+			return bytes.TrimSuffix(h.line[:i], []byte("\r")), nil
+		}
+		want := 2
+		if n := len(h.line); n == 0 || n == 1 && h.line[0] == '\r' {
+			want = 1
+		}
+		if h.left -= want; h.left < 0 {
+			return nil, fmt.Errorf("response head over %d bytes", maxResponseHead)
+		}
+		n := len(h.line)
+		h.line = append(h.line, 0, 0)[:n+want]
+		got, err := io.ReadFull(h.from, h.line[n:])
+		if err != nil && (got == 0 || bytes.IndexByte(h.line[n:n+got], '\n') < 0) {
+			return nil, unexpected(err)
+		}
+		h.line = h.line[:n+got]
+	}
+}
+
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // parseStatusLine reads "HTTP/1.x NNN reason", the reason being optional.

@@ -134,6 +134,8 @@ var connectScenarios = []scenario{
 	}},
 	through("CONNECT answered with 403", TypeHTTP, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"),
 	through("CONNECT answered with 502 by HTTP/1.0", TypeHTTP, "HTTP/1.0 502 Bad Gateway\r\n\r\n"),
+	through("CONNECT answered with 401", TypeHTTP, "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\n\r\n"),
+	through("CONNECT answered with 407", TypeHTTP, "HTTP/1.1 407\r\nProxy-Authenticate: Negotiate\r\n\r\n"),
 	through("CONNECT answered with a redirect", TypeHTTP, "HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n"),
 	through("CONNECT answered with 403 after 100", TypeHTTP, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403\r\n\r\n"),
 	through("CONNECT answered with 101", TypeHTTP, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http/httptrace"
 	"net/netip"
@@ -19,24 +20,24 @@ func (a *attempt) open(ctx context.Context) (net.Conn, string, error) {
 		conn, err := a.connect(ctx, lifecycle.HopTarget, a.target.Network, a.target.Address)
 		return conn, "", err
 	}
-	address := a.target.Address
-	if a.proxy.Type == TypeSOCKS5 {
-		var err error
-		if address, err = a.resolve(ctx); err != nil {
-			return nil, "", err
-		}
+	address, err := a.resolve(ctx)
+	if err != nil {
+		return nil, "", err
 	}
 	conn, err := a.connect(ctx, lifecycle.HopEgress, "tcp", a.proxy.Address)
 	return conn, address, err
 }
 
-// resolve looks the target up, for an egress that is given an address.
+// resolve returns what the egress is asked for: the target as it is called, or its address.
 func (a *attempt) resolve(ctx context.Context) (string, error) {
 	host, port, err := net.SplitHostPort(a.target.Address)
 	if err != nil {
 		return "", err
 	}
 	if isAddress(host) {
+		return a.target.Address, a.screen(ctx, a.target.Address)
+	}
+	if !a.proxy.resolvesHere() {
 		return a.target.Address, nil
 	}
 	p := a.begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseDNS, Hop: lifecycle.HopTarget, Host: host})
@@ -44,10 +45,17 @@ func (a *attempt) resolve(ctx context.Context) (string, error) {
 	for _, ip := range ips {
 		p.step.Answers = append(p.step.Answers, ip.Unmap().String())
 	}
+	if _, none := errors.AsType[*net.AddrError](err); none { // of a name that Go looks up nowhere, such as x.onion
+		err = notFound(host)
+	}
 	if err := p.end(nil, err); err != nil {
 		return "", err
 	}
-	return net.JoinHostPort(preferred(ips).String(), port), nil
+	var addresses []string
+	for _, ip := range ips {
+		addresses = append(addresses, net.JoinHostPort(ip.String(), port))
+	}
+	return net.JoinHostPort(preferred(ips).String(), port), a.screen(ctx, addresses...)
 }
 
 // preferred is the first IPv4 address, else the first. A SOCKS5 connection is good for one try, and
@@ -71,15 +79,18 @@ func isAddress(host string) bool {
 func (a *attempt) connect(ctx context.Context, hop lifecycle.Hop, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &watch{attempt: a, hop: hop, began: time.Now(), cancel: cancel}
+	w := &watch{attempt: a, hop: hop, address: address, began: time.Now(), cancel: cancel}
 	host, _, err := net.SplitHostPort(address)
 	if network == "unix" || err == nil && isAddress(host) {
 		w.beginConnect(ctx)
 	}
 	dial := a.DialContext
 	if dial == nil {
-		dial = (&net.Dialer{Resolver: a.Resolver}).DialContext
+		dial = w.dialer().DialContext
 	}
 	conn, err := dial(httptrace.WithClientTrace(ctx, w.hooks(ctx)), network, address)
-	return w.finish(ctx, conn, err)
+	if conn, err = w.finish(ctx, conn, err); err == nil && a.Socket != nil {
+		conn = a.Socket(conn)
+	}
+	return conn, err
 }

@@ -17,6 +17,7 @@ import (
 type watch struct {
 	attempt *attempt
 	hop     lifecycle.Hop
+	address string // as dialled
 	began   time.Time
 	cancel  context.CancelFunc // gives the dial up
 
@@ -24,6 +25,7 @@ type watch struct {
 	dns     *phase
 	connect *phase
 	failed  error // of the dns phase
+	denied  error // one of the addresses
 	tries   []lifecycle.Try
 	sealed  bool // the dial has returned
 }
@@ -55,11 +57,21 @@ func (w *watch) lookupDone(ctx context.Context, i httptrace.DNSDoneInfo) {
 	for _, a := range i.Addrs {
 		w.dns.step.Answers = append(w.dns.step.Answers, a.String())
 	}
+	if len(i.Addrs) == 0 && i.Err == nil { // of a name that Go looks up nowhere, such as x.onion
+		i.Err = notFound(w.dns.step.Host)
+	}
 	if w.failed = w.dns.end(nil, i.Err); w.failed != nil {
 		w.cancel()
 		return
 	}
 	w.beginConnect(ctx)
+	if w.checks() {
+		w.judge(i.Addrs)
+	}
+}
+
+func notFound(host string) error {
+	return &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 }
 
 func (w *watch) beginConnect(ctx context.Context) {
@@ -109,7 +121,12 @@ func (w *watch) finish(ctx context.Context, conn net.Conn, err error) (net.Conn,
 		step := &lifecycle.Step{Phase: lifecycle.PhaseConnect, Hop: w.hop, Begun: w.began}
 		w.connect = w.attempt.begin(ctx, step)
 	}
-	if conn != nil {
+	if conn != nil && w.checks() && w.denied == nil {
+		w.denied = w.attempt.check(conn.RemoteAddr().String())
+	}
+	if w.denied != nil {
+		err = w.denied
+	} else if conn != nil {
 		w.connect.step.Peer = peer(conn)
 		markWinner(w.tries, w.connect.step.Peer)
 	} else {

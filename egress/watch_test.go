@@ -22,7 +22,7 @@ func TestHooksFromEverywhere(t *testing.T) {
 		trace := httptrace.ContextClientTrace(ctx)
 		trace.DNSStart(httptrace.DNSStartInfo{Host: "chat.test"})
 		trace.DNSStart(httptrace.DNSStartInfo{Host: "a name server's name"})
-		trace.DNSDone(httptrace.DNSDoneInfo{})
+		trace.DNSDone(httptrace.DNSDoneInfo{Addrs: []net.IPAddr{{IP: net.IPv4(192, 0, 2, 2)}}})
 		trace.DNSDone(httptrace.DNSDoneInfo{})
 		var early sync.WaitGroup
 		trace.ConnectStart(network, "[2001:db8::1]:80")
@@ -58,7 +58,7 @@ func TestHooksFromEverywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	want := "dns     target host=chat.test\n" +
+	want := "dns     target host=chat.test answers=192.0.2.2\n" +
 		"connect target try=[2001:db8::1]:80(lost, under way) try=192.0.2.2:80(connection_refused) " +
 		"try=192.0.2.3:80(lost) try=pipe(won) peer=pipe"
 	if got := r.text(); got != want {

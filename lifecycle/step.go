@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -54,6 +55,9 @@ type Try struct {
 func (t Try) Reason() Reason {
 	if t.Err == nil || t.Won {
 		return ReasonNone
+	}
+	if f, ok := errors.AsType[*Failure](t.Err); ok {
+		return f.Reason
 	}
 	return reasonOf(context.Background(), PhaseConnect, t.Err)
 }

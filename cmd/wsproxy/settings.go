@@ -153,7 +153,7 @@ func (a *app) route(r config.Route, g *group) (*proxy.Route, error) {
 // upstream is a group as one route sees it: its targets are shared, the timeouts are the route's.
 func (a *app) upstream(g *group, timeouts egress.Timeouts) proxy.Upstream {
 	dialer := &egress.Dialer{
-		Proxy: g.egress, Timeouts: timeouts, Resolver: a.options.resolver, DialContext: a.dialSocket, Inject: a.telemetry.Propagator().Inject,
+		Proxy: g.egress, Timeouts: timeouts, Resolver: a.options.resolver, Socket: relayable, Inject: a.telemetry.Propagator().Inject,
 	}
 	targets := make(map[string]proxy.Target, len(g.targets))
 	for _, t := range g.targets {
@@ -176,15 +176,8 @@ func (a *app) upstream(g *group, timeouts egress.Timeouts) proxy.Upstream {
 	}}
 }
 
-// dialSocket opens a socket that a relay can take over.
-func (a *app) dialSocket(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Resolver: a.options.resolver}
-	c, err := d.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return relay.NewConn(c), nil
-}
+// relayable makes of a socket what a relay can take over.
+func relayable(c net.Conn) net.Conn { return relay.NewConn(c) }
 
 // hostOf is the Host header for a target that gets its own.
 func hostOf(t config.Target) string {
