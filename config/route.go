@@ -28,6 +28,8 @@ type Route struct {
 	Origins []Origin `yaml:"origins" default:"same-origin"`
 	// How long each step may take.
 	Timeouts Timeouts `yaml:"timeouts"`
+	// Pings of wsproxy's own, which find endpoints that are gone without a word.
+	Keepalive Keepalive `yaml:"keepalive"`
 }
 
 // Timeouts are the deadlines of a connection. Only idle and max_lifetime can be off: every other wait ends.
@@ -52,6 +54,16 @@ type Timeouts struct {
 	MaxLifetime Duration `yaml:"max_lifetime" default:"off" range:"1ms..8760h" off:"true"`
 }
 
+// Keepalive is how silent endpoints are told from dead ones. With framing: off nobody is pinged.
+type Keepalive struct {
+	// How long a client may be quiet before it is pinged.
+	Interval Duration `yaml:"interval" default:"30s" range:"1ms..24h" off:"true"`
+	// How long an upstream may be quiet before it is pinged.
+	UpstreamInterval Duration `yaml:"upstream_interval" default:"off" range:"1ms..24h" off:"true"`
+	// How long a leg may give no sign of life after a ping before it is cut.
+	Timeout Duration `yaml:"timeout" default:"15s" range:"1ms..24h"`
+}
+
 func (c *Config) checkRoutes(src *source, upstreams nameList) {
 	checkNames(src, "routes", "route", c.Routes, func(r Route) string { return r.Name })
 	c.checkMatches(src)
@@ -61,6 +73,18 @@ func (c *Config) checkRoutes(src *source, upstreams nameList) {
 		checkOrigins(src, key(at, "origins"), r.Origins)
 		if lost := key(at, "on_upstream_lost"); r.Framing == FramingOff && src.given(lost) && r.OnUpstreamLost != UpstreamLostFIN {
 			src.add(lost, string(UpstreamLostFIN), "with framing: off no Close frame is sent")
+		}
+		if r.Framing == FramingOff {
+			r.Keepalive.refuse(src, key(at, "keepalive"))
+		}
+	}
+}
+
+// refuse finds what the file asks for in vain where no frame can be sent.
+func (k Keepalive) refuse(src *source, path string) {
+	for name, wanted := range map[string]bool{"interval": k.Interval > 0, "upstream_interval": k.UpstreamInterval > 0, "timeout": true} {
+		if at := key(path, name); wanted && src.given(at) {
+			src.add(at, "", "with framing: off no ping can be sent; remove it, or choose another framing")
 		}
 	}
 }

@@ -72,6 +72,7 @@ type Connection struct {
 	watchers []Watcher
 	flows    [directionCount]Flow
 	phase    atomic.Uint32
+	rtt      [2]atomic.Int64 // nanoseconds, by leg; 0 before the first
 
 	mu            sync.Mutex
 	facts         Facts

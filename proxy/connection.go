@@ -212,7 +212,7 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 	release := u.release // alone: the request and all of the set-up must not live as long as the socket
 	return &relay.Pair{
 		Conn: u.record, Client: client, Upstream: u.upstream, Early: [2][]byte{lifecycle.Upstream: early, lifecycle.Downstream: a.early},
-		Framing: u.route.Framing, Deflate: agreed.deflate, Lenient: agreed.other, Policy: u.route.Policy,
+		Framing: u.route.Framing, Deflate: agreed.deflate, Lenient: agreed.other, Policy: &u.route.Policy,
 		Done: func(lifecycle.Close) { release() },
 	}, nil
 }

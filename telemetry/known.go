@@ -112,6 +112,8 @@ var usualCloses = []usualClose{
 	{lifecycle.CauseClientTimeout, lifecycle.InitiatorClient, noLeg, noCode},
 	{lifecycle.CauseUpstreamTimeout, lifecycle.InitiatorUpstream, noLeg, noCode},
 	{lifecycle.CauseIdleTimeout, lifecycle.InitiatorProxy, noLeg, []string{"1001"}},
+	{lifecycle.CausePongTimeout, lifecycle.InitiatorProxy, oneLeg[:1], []string{"1001"}},
+	{lifecycle.CausePongTimeout, lifecycle.InitiatorProxy, oneLeg[1:], []string{"1012"}},
 	{lifecycle.CauseSlowPeer, lifecycle.InitiatorProxy, oneLeg, noCode},
 	{lifecycle.CauseProtocolError, lifecycle.InitiatorProxy, oneLeg, []string{"1002"}},
 	{lifecycle.CauseMaxLifetime, lifecycle.InitiatorProxy, noLeg, []string{"1012"}},

@@ -145,6 +145,9 @@ func (a *app) route(r config.Route, g *group) (*proxy.Route, error) {
 			Idle: time.Duration(t.Idle), MaxLifetime: time.Duration(t.MaxLifetime), Write: time.Duration(t.Write),
 			Close: time.Duration(t.Close), HalfClose: time.Duration(t.HalfClose),
 			OnUpstreamLost: frame.CloseCode(r.OnUpstreamLost.Code()), FIN: r.OnUpstreamLost == config.UpstreamLostFIN,
+			Keepalive: relay.Keepalive{
+				Client: time.Duration(r.Keepalive.Interval), Upstream: time.Duration(r.Keepalive.UpstreamInterval), Timeout: time.Duration(r.Keepalive.Timeout),
+			},
 		},
 		Upstream: a.upstream(g, egress.Timeouts{Connect: time.Duration(t.Connect), Proxy: time.Duration(t.Proxy), TLS: time.Duration(t.TLS)}),
 	}, nil

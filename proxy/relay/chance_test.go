@@ -71,10 +71,9 @@ func (c chance) interfere() {
 		d.session.fault(lifecycle.Direction(c.IntN(2)), c.IntN(2) == 0)
 		d.run()
 	case 4:
-		if d.session.deadline.IsZero() {
-			return
+		if at := d.session.timer(time.Now(), stalls{}); !at.IsZero() {
+			d.passes()
 		}
-		d.passes()
 	}
 }
 
@@ -100,13 +99,15 @@ func (c chance) play() {
 	}
 }
 
+var keepalives = []Keepalive{{}, {}, {Client: time.Minute, Timeout: time.Minute}, {Client: time.Minute, Upstream: time.Hour, Timeout: time.Second}}
+
 func TestAnyOrder(t *testing.T) {
 	const runs = 5000
 	causes := make(map[lifecycle.Cause]int)
 	for seed := range uint64(runs) {
 		dice := rand.New(rand.NewPCG(seed, 7))
 		mode := frame.Mode(dice.IntN(3))
-		d := newDriver(t, Policy{FIN: dice.IntN(4) == 0}, mode)
+		d := newDriver(t, Policy{FIN: dice.IntN(4) == 0, Keepalive: keepalives[dice.IntN(len(keepalives))]}, mode)
 		chance{dice, d}.play()
 		for ticks := 0; d.closed == nil && ticks < 3; ticks++ { // a broken leg's, then the closing's
 			d.passes()
@@ -123,7 +124,7 @@ func TestAnyOrder(t *testing.T) {
 		lifecycle.CauseClientClose, lifecycle.CauseUpstreamClose, lifecycle.CauseClientGone, lifecycle.CauseUpstreamGone,
 		lifecycle.CauseClientReset, lifecycle.CauseUpstreamReset, lifecycle.CauseClientTimeout, lifecycle.CauseUpstreamTimeout,
 		lifecycle.CauseTLSError, lifecycle.CauseSlowPeer, lifecycle.CauseProtocolError, lifecycle.CauseDrain,
-		lifecycle.CauseForcedStop, lifecycle.CauseInternal, lifecycle.CauseIdleTimeout,
+		lifecycle.CauseForcedStop, lifecycle.CauseInternal, lifecycle.CauseIdleTimeout, lifecycle.CausePongTimeout,
 	} {
 		if causes[c] == 0 {
 			t.Errorf("%s: got none in %d runs", c, runs)
@@ -142,7 +143,7 @@ func (d *driver) wrong(mode frame.Mode) error {
 	case c.Code == 1005 || c.Code == 1006 || c.Code == 1015:
 		return fmt.Errorf("got code %d", c.Code)
 	}
-	if at := d.session.timer(time.Now(), false); d.session.over && !at.IsZero() {
+	if at := d.session.timer(time.Now(), stalls{}); d.session.over && !at.IsZero() {
 		return fmt.Errorf("got a timer after the end: %s", at)
 	}
 	if mode != frame.ModeStrict {

@@ -102,7 +102,8 @@ func (s *session) notWritten(l lifecycle.Leg, err error) {
 	}
 }
 
-// failed reports that leg l's socket is broken and nothing more can be read from it.
+// failed reports that leg l's socket is broken and nothing more can be read from it, or that it is given
+// up.
 func (s *session) failed(l lifecycle.Leg, err error) {
 	if s.leg(l).cut {
 		return // our own doing
@@ -118,6 +119,8 @@ func (s *session) failed(l lifecycle.Leg, err error) {
 	switch {
 	case errors.Is(err, errSlow):
 		c.Cause, c.Leg, c.Initiator = lifecycle.CauseSlowPeer, l, lifecycle.InitiatorProxy
+	case errors.Is(err, errSilent):
+		c.Cause, c.Leg, c.Initiator = lifecycle.CausePongTimeout, l, lifecycle.InitiatorProxy
 	case gaveUp(err):
 		c.Cause = by(l, lifecycle.CauseClientTimeout, lifecycle.CauseUpstreamTimeout)
 	case isTLS(err):
@@ -249,54 +252,6 @@ func (s *session) fault(d lifecycle.Direction, dirty bool) {
 }
 
 var internalFault = lifecycle.Close{Cause: lifecycle.CauseInternal, Initiator: lifecycle.InitiatorProxy, Code: lifecycle.NoCode}
-
-// timer is when tick wants to be called, zero for never. stalled says that a write waits for its peer:
-// then nothing can be said about idleness.
-func (s *session) timer(now time.Time, stalled bool) time.Time {
-	switch {
-	case s.over:
-		return time.Time{}
-	case !s.deadline.IsZero():
-		return s.deadline
-	}
-	at := s.lifetime
-	if s.policy.Idle > 0 {
-		idle := s.active.Add(s.policy.Idle)
-		if stalled {
-			idle = now.Add(s.policy.Idle)
-		}
-		if at.IsZero() || idle.Before(at) {
-			at = idle
-		}
-	}
-	return at
-}
-
-// tick does what is due.
-func (s *session) tick(now time.Time, stalled bool) {
-	due := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
-	switch {
-	case s.closing:
-		if due(s.deadline) {
-			s.expire()
-		}
-	case due(s.deadline):
-		s.giveUpBroken()
-	case due(s.lifetime):
-		s.stop(lifecycle.StopRequest{Cause: lifecycle.CauseMaxLifetime})
-	case s.policy.Idle > 0 && !stalled && due(s.active.Add(s.policy.Idle)):
-		s.stop(lifecycle.StopRequest{Cause: lifecycle.CauseIdleTimeout})
-	}
-}
-
-// giveUpBroken ends a connection whose broken leg has not said why in time.
-func (s *session) giveUpBroken() {
-	for _, l := range []lifecycle.Leg{lifecycle.LegClient, lifecycle.LegUpstream} {
-		if err := s.leg(l).broken; err != nil {
-			s.failed(l, err)
-		}
-	}
-}
 
 // expire ends the closing, however far it came.
 func (s *session) expire() {

@@ -86,6 +86,12 @@ func (c *couple) pump(d lifecycle.Direction) {
 			c.send(out, c.session.flows[d].inject)
 			c.dirty = false
 			c.session.injected(d)
+		case actPing:
+			if b := c.session.ping(d); b != nil {
+				c.dirty = true
+				c.send(out, b)
+				c.dirty = false
+			}
 		case actFIN:
 			c.report(out, out.shut())
 			c.session.finished(d)
@@ -181,7 +187,7 @@ func (c *couple) report(out *socket, err error) {
 func (c *couple) flushed(s *socket) {
 	c.report(s, s.flush())
 	if !s.pending() {
-		c.session.taken(c.loop.now)
+		c.session.taken(1-s.dir, c.loop.now)
 	}
 }
 
@@ -212,7 +218,7 @@ func (c *couple) settle() {
 		c.finish()
 		return
 	}
-	c.loop.timers.set(c, c.wanted(c.loop.now))
+	c.loop.timers.move(c, c.wanted(c.loop.now), c.loop.now)
 }
 
 // stopped reports that direction d is over and has nothing left to write.
@@ -226,16 +232,19 @@ func (c *couple) wanted(now time.Time) time.Time {
 	if limit := c.session.policy.Write; limit > 0 {
 		for d := range c.sockets {
 			if s := &c.sockets[d]; s.pending() {
-				if give := s.progress.Add(limit); at.IsZero() || give.Before(at) {
-					at = give
-				}
+				at = earlier(at, s.progress.Add(limit))
 			}
 		}
 	}
 	return at
 }
 
-func (c *couple) stalled() bool { return c.sockets[0].pending() || c.sockets[1].pending() }
+func (c *couple) stalled() (w stalls) {
+	for d := range w {
+		w[d] = c.sockets[1-d].pending()
+	}
+	return w
+}
 
 // tick does what is due.
 func (c *couple) tick(now time.Time) {

@@ -52,7 +52,7 @@ func opened(t testing.TB, r *lifecycle.Registry) *lifecycle.Connection {
 
 func newDriver(t *testing.T, p Policy, mode frame.Mode) *driver {
 	t.Helper()
-	pair := &Pair{Conn: opened(t, new(lifecycle.Registry)), Framing: mode, Policy: p}
+	pair := &Pair{Conn: opened(t, new(lifecycle.Registry)), Framing: mode, Policy: &p}
 	return &driver{t: t, session: newSession(pair)}
 }
 
@@ -82,11 +82,11 @@ func part(b []byte, n int) (first, rest []byte) { return b[:n], b[n:] }
 // passes lets time pass until the session's next moment.
 func (d *driver) passes() {
 	d.t.Helper()
-	at := d.session.timer(time.Now(), false)
+	at := d.session.timer(time.Now(), stalls{})
 	if at.IsZero() {
 		d.t.Fatal("the session waits for nothing")
 	}
-	d.session.tick(at, false)
+	d.session.tick(at, stalls{})
 	d.run()
 }
 
@@ -123,6 +123,10 @@ func (d *driver) act(dir lifecycle.Direction) bool {
 	case actInject:
 		if d.write(dir, out, d.session.flows[dir].inject) {
 			d.session.injected(dir)
+		}
+	case actPing:
+		if b := d.session.ping(dir); b != nil {
+			d.write(dir, out, b)
 		}
 	case actFIN:
 		out.fin = true

@@ -70,8 +70,8 @@ type pumps struct {
 func newPumps(p *Pair, buffers pool, log *slog.Logger) *pumps {
 	r := &pumps{log: log, conn: p.Conn, done: p.Done, session: newSession(p)}
 	up, down := p.Conn.Flow(lifecycle.Upstream), p.Conn.Flow(lifecycle.Downstream)
-	r.legs[lifecycle.Upstream] = newLeg(p.Client, p.Policy.Write, &down.StallNanos, buffers)
-	r.legs[lifecycle.Downstream] = newLeg(p.Upstream, p.Policy.Write, &up.StallNanos, buffers)
+	r.legs[lifecycle.Upstream] = newLeg(p.Client, r.session.policy.Write, &down.StallNanos, buffers)
+	r.legs[lifecycle.Downstream] = newLeg(p.Upstream, r.session.policy.Write, &up.StallNanos, buffers)
 	for d := range r.pumps {
 		r.legs[d].early = p.Early[d]
 		r.pumps[d] = pump{pumps: r, dir: lifecycle.Direction(d), in: r.legs[d], out: r.legs[1-d], changed: make(chan struct{}, 1)}
@@ -187,4 +187,9 @@ func (r *pumps) stop(req lifecycle.StopRequest) {
 	r.update(func(s *session) { s.stop(req) })
 }
 
-func (r *pumps) stalled() bool { return r.legs[0].sock.waiting.Load() || r.legs[1].sock.waiting.Load() }
+func (r *pumps) stalled() (w stalls) {
+	for d := range w {
+		w[d] = r.legs[1-d].sock.waiting.Load()
+	}
+	return w
+}

@@ -294,6 +294,14 @@ func (t *timers) set(c *couple, at time.Time) {
 	}
 }
 
+// move is set, but leaves a timer that is too early where it is: it finds nothing due and is set anew then,
+// while to move it with every message would cost more than the message.
+func (t *timers) move(c *couple, at, now time.Time) {
+	if c.timer == noTimer || at.IsZero() || !at.After(c.due) || !c.due.After(now) {
+		t.set(c, at)
+	}
+}
+
 // wait is how long epoll may wait, in milliseconds rounded up; -1 without end.
 func (t timers) wait(now time.Time) int {
 	if len(t) == 0 {

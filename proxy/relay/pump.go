@@ -60,6 +60,8 @@ func (p *pump) loop() (done bool) {
 			p.relay()
 		case actInject:
 			p.inject()
+		case actPing:
+			p.ping()
 		case actFIN:
 			p.fin()
 		case actWait:
@@ -79,7 +81,7 @@ func (p *pump) next() action {
 	}
 	if p.waited {
 		p.waited = false
-		r.session.taken(time.Now())
+		r.session.taken(p.dir, time.Now())
 	}
 	changes := r.session.changes
 	p.doing = r.session.next(p.dir)
@@ -154,6 +156,17 @@ func (p *pump) inject() {
 	p.write(f)
 	p.dirty = false
 	p.pumps.update(func(s *session) { s.injected(p.dir) })
+}
+
+// ping writes a ping of ours, if it is still wanted.
+func (p *pump) ping() {
+	var b []byte
+	p.pumps.update(func(s *session) { b = s.ping(p.dir) })
+	if len(b) > 0 {
+		p.dirty = true
+		p.write(b)
+		p.dirty = false
+	}
 }
 
 func (p *pump) fin() {

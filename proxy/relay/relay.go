@@ -6,6 +6,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"time"
@@ -42,7 +43,7 @@ type Pair struct {
 	Deflate bool // permessage-deflate was negotiated
 	Lenient bool // another extension was: reserved bits and opcodes are not judged
 
-	Policy Policy
+	Policy *Policy // nil: the zero Policy
 
 	// Done is called once, after both sockets are closed and the connection left the registry. It may
 	// be nil.
@@ -61,9 +62,36 @@ type Policy struct {
 	// send none.
 	OnUpstreamLost frame.CloseCode
 	FIN            bool
+
+	Keepalive Keepalive
+}
+
+// Keepalive finds endpoints that are gone without a word. Without framing there is none.
+type Keepalive struct {
+	Client   time.Duration // a client that was quiet for so long is pinged; 0: never
+	Upstream time.Duration // the same of an upstream
+	Timeout  time.Duration // for any byte to come after a ping; 0: 15 s
 }
 
 const (
 	defaultClose     = 5 * time.Second
 	defaultHalfClose = 30 * time.Second
+	defaultPong      = 15 * time.Second
 )
+
+// complete returns p with its defaults: p itself if it has them all, so that a route's connections share
+// it.
+func (p *Policy) complete() *Policy {
+	if p != nil && p.Close > 0 && p.HalfClose > 0 && p.OnUpstreamLost > 0 && p.Keepalive.Timeout > 0 {
+		return p
+	}
+	full := new(Policy)
+	if p != nil {
+		*full = *p
+	}
+	full.Close = cmp.Or(full.Close, defaultClose)
+	full.HalfClose = cmp.Or(full.HalfClose, defaultHalfClose)
+	full.OnUpstreamLost = cmp.Or(full.OnUpstreamLost, frame.CloseServiceRestart)
+	full.Keepalive.Timeout = cmp.Or(full.Keepalive.Timeout, defaultPong)
+	return full
+}

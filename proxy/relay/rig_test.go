@@ -118,7 +118,7 @@ func start(t testing.TB, e Engine, n network, p Policy, change ...func(*Pair)) *
 	r.record = opened(t, r.registry)
 	r.client = &peer{t: t, name: "client", conn: w.client, frames: fromClient}
 	r.upstream = &peer{t: t, name: "upstream", conn: w.upstream, frames: fromUpstream, masked: true}
-	pair := &Pair{Conn: r.record, Client: w.clientLeg, Upstream: w.upstreamLeg, Policy: p, Done: func(c lifecycle.Close) { r.ended <- c }}
+	pair := &Pair{Conn: r.record, Client: w.clientLeg, Upstream: w.upstreamLeg, Policy: &p, Done: func(c lifecycle.Close) { r.ended <- c }}
 	for _, f := range change {
 		f(pair)
 	}

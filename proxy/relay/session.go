@@ -1,9 +1,7 @@
 package relay
 
 import (
-	"cmp"
 	"context"
-	crand "crypto/rand"
 	"math/rand/v2"
 	"time"
 
@@ -15,7 +13,7 @@ import (
 // direction and reports what came of it. Its methods are called by one goroutine at a time.
 type session struct {
 	conn   *lifecycle.Connection
-	policy Policy
+	policy *Policy
 	off    bool // frames are not looked at
 	flows  [2]flow
 	legs   [2]legState // by the direction that reads it
@@ -27,7 +25,7 @@ type session struct {
 	theirs   int           // code of an endpoint's first Close while closing; it counts if none of ours goes out
 	deadline time.Time     // of the closing, or for a broken leg to tell why it broke
 	lifetime time.Time     // end of max_lifetime, zero without one
-	active   time.Time     // when bytes last came, or were last taken by a peer that had kept them waiting
+	active   time.Time     // when bytes of an endpoint last came, or were last taken by a peer that had kept them waiting
 	over     bool          // the deadline passed: whatever is left is cut
 	foul     bool          // the closing itself was not by the rules
 	changes  int           // counts what may concern the other direction, or the timer
@@ -41,6 +39,7 @@ type legState struct {
 	closeSeen bool  // it sent a Close frame
 	cut       bool  // to be reset, or reset already
 	broken    error // of the first write that failed
+	pulse     pulse
 }
 
 // reading is what becomes of the bytes that a direction reads.
@@ -74,17 +73,15 @@ type action uint8
 const (
 	actRead   action = iota // read, sift, write what passes; or report ended, failed
 	actInject               // write flow.inject, report injected
+	actPing                 // write what session.ping returns, if anything
 	actFIN                  // shut the writing side, report finished
 	actWait                 // nothing, until something else changes the session
 	actStop                 // this direction is over
 )
 
 func newSession(p *Pair) *session {
-	s := &session{conn: p.Conn, policy: p.Policy, off: p.Framing == frame.ModeOff, theirs: lifecycle.NoCode}
+	s := &session{conn: p.Conn, policy: p.Policy.complete(), off: p.Framing == frame.ModeOff, theirs: lifecycle.NoCode}
 	s.end.Code = lifecycle.NoCode
-	s.policy.Close = cmp.Or(s.policy.Close, defaultClose)
-	s.policy.HalfClose = cmp.Or(s.policy.HalfClose, defaultHalfClose)
-	s.policy.OnUpstreamLost = cmp.Or(s.policy.OnUpstreamLost, frame.CloseServiceRestart)
 	for d := range s.flows {
 		f := &s.flows[d]
 		f.dir = lifecycle.Direction(d)
@@ -94,6 +91,9 @@ func newSession(p *Pair) *session {
 	}
 	s.stepCtx, s.step = p.Conn.Begin(lifecycle.NewContext(context.Background(), p.Conn), &lifecycle.Step{Phase: lifecycle.PhaseTransfer})
 	s.active = s.step.Begun
+	for d := range s.legs {
+		s.legs[d].pulse.heard = s.clock(s.active)
+	}
 	if m := s.policy.MaxLifetime; m > 0 {
 		// Up to a tenth is taken off by chance, so that connections opened together don't end together.
 		s.lifetime = s.step.Begun.Add(m - rand.N(m/10+1))
@@ -113,6 +113,8 @@ func (s *session) next(d lifecycle.Direction) action {
 	switch {
 	case f.inject != nil && !f.partial:
 		return actInject
+	case s.pingDue(f) && !f.partial:
+		return actPing
 	case f.finWanted && !f.finSent && f.inject == nil:
 		return actFIN
 	case f.reading != readDone:
@@ -173,7 +175,7 @@ func (s *session) sendClose(l lifecycle.Leg, code frame.CloseCode, reason string
 			code = frame.CloseNone
 		}
 		f.drop()
-		f.inject, f.code = closeFrame(l, code, reason), int(code)
+		f.inject, f.code = frame.AppendClose(nil, code, reason, maskFor(l)), int(code)
 	}
 }
 
@@ -190,16 +192,6 @@ func (f *flow) ignore() {
 		f.reading = readDrop
 		f.scanner.Relax()
 	}
-}
-
-// closeFrame makes a Close frame for leg l: masked, with a fresh key, if that is the server's.
-func closeFrame(l lifecycle.Leg, code frame.CloseCode, reason string) []byte {
-	if l == lifecycle.LegClient {
-		return frame.AppendClose(nil, code, reason, nil)
-	}
-	var key [4]byte
-	crand.Read(key[:]) // never fails
-	return frame.AppendClose(nil, code, reason, &key)
 }
 
 // cut has leg l reset. Nothing more is read from it or written to it.
@@ -244,9 +236,12 @@ func (s *session) setCode(code int) {
 // finished reports that the writing side of direction d was shut.
 func (s *session) finished(d lifecycle.Direction) { s.flows[d].finSent = true }
 
-// taken reports that a peer has taken what it had kept waiting: until now nobody could say that the
-// connection was idle.
-func (s *session) taken(at time.Time) { s.active = at }
+// taken reports that the peer of direction d has taken what it had kept waiting: until now nobody could
+// say that the connection was idle, or that the other leg was silent.
+func (s *session) taken(d lifecycle.Direction, at time.Time) {
+	s.active = at
+	s.legs[d].pulse.resume(s.clock(at))
+}
 
 // letGo shuts the client's side as soon as its close handshake is complete: a server ends the TCP
 // connection first (RFC 6455 §7.1.1). From the upstream, the server there, the FIN is awaited.

@@ -12,11 +12,12 @@ import (
 // the beginning of a header or a control frame, to be put in front of what is read next.
 func (s *session) sift(d lifecycle.Direction, b []byte) (pass, held int) {
 	f := &s.flows[d]
-	fresh := len(b) - f.held
+	fresh, kept := len(b)-f.held, 0
 	var counts, dropped frame.Counts
 	in := 0
 	for more := true; more; {
 		var n int
+		var keep bool
 		switch c := &counts; f.reading {
 		case readLast:
 			n = int(min(f.scanner.Remaining(), uint64(len(b)-in)))
@@ -34,17 +35,23 @@ func (s *session) sift(d lifecycle.Direction, b []byte) (pass, held int) {
 			}
 			pass, in = pass+n, in+n
 			f.partial = s.framed(f) && !f.scanner.AtBoundary()
-			n, more = s.event(f, ev, b[in:], c)
-			pass, in = pass+copy(b[pass:], b[in:in+n]), in+n
+			n, keep, more = s.event(f, ev, b[in:], c)
+			if keep {
+				kept += n
+			} else {
+				pass += copy(b[pass:], b[in:in+n])
+			}
+			in += n
 		default:
 			var ev frame.Event
 			n, ev = f.scanner.Scan(b[in:], &dropped)
 			in += n
-			n, more = s.event(f, ev, b[in:], &dropped)
+			n, _, more = s.event(f, ev, b[in:], &dropped)
 			in += n
 		}
 	}
 	f.held = len(b) - in
+	s.heard(d, kept == 0 || pass > 0 || dropped.Bytes > 0)
 	s.publish(d, uint64(fresh), &counts, dropped.Bytes)
 	return pass, f.held
 }
@@ -67,30 +74,58 @@ func (s *session) advance(d lifecycle.Direction, n int) {
 	if f.reading == readLast {
 		f.drop()
 	}
+	s.heard(d, true)
 	s.publish(d, uint64(n), &counts, 0)
 }
 
-// event handles what ended a scan in front of b. It returns how many bytes of b that settles and
-// whether to go on scanning.
-func (s *session) event(f *flow, ev frame.Event, b []byte, c *frame.Counts) (n int, more bool) {
+// heard notes that bytes came in direction d. Pongs for us alone are a sign of life, but no traffic.
+func (s *session) heard(d lifecycle.Direction, traffic bool) {
+	now := time.Now()
+	if p := &s.legs[d].pulse; p.sign(s.clock(now)) {
+		s.changes++
+	}
+	if traffic {
+		s.active = now
+		s.conn.Flow(d).LastNanos.Store(now.UnixNano())
+	}
+}
+
+// event handles what ended a scan in front of b. It returns how many bytes of b that settles, whether we
+// keep them to ourselves, and whether to go on scanning.
+func (s *session) event(f *flow, ev frame.Event, b []byte, c *frame.Counts) (n int, keep, more bool) {
 	switch ev {
 	case frame.EventControl:
 		control := frame.ControlAt(b)
-		c.Pass(control)
-		if control.Opcode == frame.OpcodeClose {
-			s.closeSeen(f, control)
+		if s.control(f, control) {
+			return control.Size, true, true
 		}
-		return control.Size, true
+		c.Pass(control)
+		return control.Size, false, true
 	case frame.EventViolation:
 		if s.closing { // it has been answered, or nobody listens any more
 			s.foul = true
 			f.ignore()
-			return 0, true
+			return 0, false, true
 		}
 		s.violated(f.dir, f.scanner.Violation())
-		return 0, true
+		return 0, false, true
 	}
-	return 0, false
+	return 0, false, false
+}
+
+// control notes a control frame. It reports whether that is for us alone.
+func (s *session) control(f *flow, control frame.Control) (ours bool) {
+	switch control.Opcode {
+	case frame.OpcodeClose:
+		s.closeSeen(f, control)
+	case frame.OpcodePing:
+		if f.reading == readPass {
+			s.pinged(f.dir, control)
+		}
+	case frame.OpcodePong:
+		return s.ponged(f.dir, control)
+	}
+	return false
 }
 
 // closeSeen notes a Close frame of an endpoint. The first of the connection is its cause.
@@ -123,8 +158,6 @@ func (s *session) closeSeen(f *flow, control frame.Control) {
 // once per chunk, however many messages the chunk had.
 func (s *session) publish(d lifecycle.Direction, read uint64, c *frame.Counts, dropped uint64) {
 	f := s.conn.Flow(d)
-	s.active = time.Now()
-	f.LastNanos.Store(s.active.UnixNano())
 	f.Bytes.Add(read)
 	if dropped > 0 {
 		f.Dropped.Add(dropped)

@@ -101,7 +101,10 @@ func TestRandomAborts(t *testing.T) {
 
 func storm(t *testing.T, e Engine, n network, seed uint64) {
 	dice := rand.New(rand.NewPCG(seed, 3))
-	r := start(t, e, n, Policy{Close: 100 * time.Millisecond, HalfClose: 200 * time.Millisecond, Write: time.Second})
+	r := start(t, e, n, Policy{
+		Close: 100 * time.Millisecond, HalfClose: 200 * time.Millisecond, Write: time.Second,
+		Keepalive: Keepalive{Client: time.Millisecond, Upstream: 2 * time.Millisecond, Timeout: patience},
+	})
 	var both sync.WaitGroup
 	both.Go(func() { endure(r.client, rand.New(rand.NewPCG(seed, 1))) })
 	both.Go(func() { endure(r.upstream, rand.New(rand.NewPCG(seed, 2))) })
