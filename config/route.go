@@ -82,8 +82,11 @@ func (c *Config) checkRoutes(src *source, upstreams nameList) {
 
 // refuse finds what the file asks for in vain where no frame can be sent.
 func (k Keepalive) refuse(src *source, path string) {
-	for name, wanted := range map[string]bool{"interval": k.Interval > 0, "upstream_interval": k.UpstreamInterval > 0, "timeout": true} {
-		if at := key(path, name); wanted && src.given(at) {
+	for _, field := range []struct {
+		name   string
+		wanted bool
+	}{{"interval", k.Interval > 0}, {"upstream_interval", k.UpstreamInterval > 0}, {"timeout", true}} {
+		if at := key(path, field.name); field.wanted && src.given(at) {
 			src.add(at, "", "with framing: off no ping can be sent; remove it, or choose another framing")
 		}
 	}

@@ -247,7 +247,7 @@ func TestPrometheusHasTheTranslatedNames(t *testing.T) {
 		`wsproxy_io_bytes_total{`, `wsproxy_direction="upstream"`, `wsproxy_connection_active{`, `wsproxy_messages_total{`,
 		`wsproxy_stall_time_seconds_total{`, `wsproxy_connection_accepted_total{`, `wsproxy_message_size_bytes_bucket{`,
 		`go_goroutine_count`, `process_cpu_time_seconds_total`, `process_unix_file_descriptor_count`, `wsproxy_telemetry_dropped_total{`,
-		`wsproxy_phase_duration_seconds_bucket{`, `# {span_id="`, // an exemplar
+		`wsproxy_phase_duration_seconds_bucket{`, `span_id="`, // of an exemplar
 	} {
 		if !strings.Contains(answer.Body.String(), want) {
 			t.Errorf("got no %s", want)
