@@ -122,6 +122,20 @@ func (l UpstreamLost) Code() uint16 {
 	}[l]
 }
 
+// OnChange is what becomes of a route's open connections when a reload changes or removes it.
+type OnChange string
+
+// They stay as they are, are asked to leave over a time, or all at once.
+const (
+	OnChangeKeep  OnChange = "keep"
+	OnChangeDrain OnChange = "drain"
+	OnChangeClose OnChange = "close"
+)
+
+func (OnChange) choices() (now, later []string) {
+	return texts(OnChangeKeep, OnChangeDrain, OnChangeClose), nil
+}
+
 // Balance is how one of an upstream's targets is chosen.
 type Balance string
 

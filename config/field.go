@@ -12,6 +12,7 @@ import (
 //	required  the key must be there and not empty
 //	range     "least..most" of a number or a duration
 //	off       a duration that may be off
+//	reload    "restart": neither the key nor what is below it can be changed while wsproxy runs
 type field struct {
 	name      string
 	index     int
@@ -21,6 +22,7 @@ type field struct {
 	least     string
 	most      string
 	off       bool
+	restart   bool
 }
 
 // fieldsOf lists the keys of a struct type in their order.
@@ -32,7 +34,7 @@ func fieldsOf(t reflect.Type) []field {
 		if name == "" {
 			continue
 		}
-		f := field{name: name, index: i, required: tag.Get("required") == "true", off: tag.Get("off") == "true"}
+		f := field{name: name, index: i, required: tag.Get("required") == "true", off: tag.Get("off") == "true", restart: tag.Get("reload") == "restart"}
 		f.preset, f.hasPreset = tag.Lookup("default")
 		f.least, f.most, _ = strings.Cut(tag.Get("range"), "..")
 		fields = append(fields, f)

@@ -10,13 +10,13 @@ type Log struct {
 	// The least severity that is written.
 	Level LogLevel `yaml:"level" default:"info"`
 	// The shape of a line: `auto` is text on a terminal and JSON elsewhere.
-	Format LogFormat `yaml:"format" default:"auto"`
+	Format LogFormat `yaml:"format" default:"auto" reload:"restart"`
 }
 
 // Admin is the port for operators.
 type Admin struct {
 	// Where to listen. Beyond loopback a token is needed.
-	Address Address `yaml:"address" default:"127.0.0.1:9900"`
+	Address Address `yaml:"address" default:"127.0.0.1:9900" reload:"restart"`
 	// What a request must carry as `Authorization: Bearer`, as `file:PATH` or from `${NAME}`. Without it no request needs one.
 	Token Secret `yaml:"token"`
 }
@@ -25,7 +25,7 @@ type Admin struct {
 type Drain struct {
 	// When those still open are cut.
 	Timeout Duration `yaml:"timeout" default:"60s" range:"0s..24h"`
-	// The time over which Close frames are spread, so that clients do not all come back at once; at most `timeout`.
+	// The time over which Close frames are spread, so that clients do not all come back at once; at most `timeout`. New clients are told to come back within it.
 	Spread Duration `yaml:"spread" default:"30s" range:"0s..24h"`
 	// The close code that clients get.
 	Code int `yaml:"code" default:"1012" range:"1000..4999"`

@@ -36,10 +36,22 @@ func keysOf(t reflect.Type, at string) []keyDoc {
 		}
 		keys = append(keys, k)
 		if block, below := blockOf(k.t); block != nil {
-			keys = append(keys, keysOf(block, k.path+below)...)
+			inside := keysOf(block, k.path+below)
+			for i := range inside {
+				inside[i].restart = inside[i].restart || k.restart
+			}
+			keys = append(keys, inside...)
 		}
 	}
 	return keys
+}
+
+// reloadText says whether a running process takes over another value.
+func reloadText(k keyDoc) string {
+	if k.restart {
+		return "restart"
+	}
+	return "yes"
 }
 
 // blockOf is the struct that a key's value has keys of, or nil.
@@ -174,16 +186,18 @@ and ` + "`wsproxy check FILE`" + ` names everything that is wrong with a file at
 - Paths are relative to the folder of the configuration file.
 - A *duration* has a unit: ` + "`500ms`, `10s`, `1h30m`" + `. ` + "`off`" + ` is for keys whose range has it, and no other duration turns a wait off.
 - The file may have 1 MiB.
+- *reload* says what happens to a key whose value has changed when wsproxy reads the file again, which it does on SIGHUP, when the file
+  or one of its secrets changes, and when ` + "`POST /api/reload`" + ` asks for it: ` + "`yes`" + ` is taken over, ` + "`restart`" + ` makes it refuse the whole file.
 `
 
 func reference(keys []keyDoc) string {
 	var b strings.Builder
 	b.WriteString(referenceHead)
 	section := func(title string, within func(path string) bool) {
-		fmt.Fprintf(&b, "\n## %s\n\n| key | type | default | range | |\n|---|---|---|---|---|\n", title)
+		fmt.Fprintf(&b, "\n## %s\n\n| key | type | default | range | reload | |\n|---|---|---|---|---|---|\n", title)
 		for _, k := range keys {
 			if within(k.path) {
-				fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.path, typeText(k.t), presetText(k), rangeText(k), k.doc)
+				fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", k.path, typeText(k.t), presetText(k), rangeText(k), reloadText(k), k.doc)
 			}
 		}
 	}

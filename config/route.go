@@ -26,6 +26,8 @@ type Route struct {
 	Retries int `yaml:"retries" default:"2" range:"0..10"`
 	// Which web pages may connect, by the request's `Origin`: `same-origin`, an origin, an origin whose host begins with `*.` for every subdomain, or `*` alone for all. A request without the header passes.
 	Origins []Origin `yaml:"origins" default:"same-origin"`
+	// What a reload does with the route's open connections if it changes the route, its upstream or its egress, or removes the route: they `keep` what they have until they end, `drain` within `drain.spread`, or `close` at once. Clients get 1012. A changed route goes by its new value.
+	OnChange OnChange `yaml:"on_change" default:"keep"`
 	// How long each step may take.
 	Timeouts Timeouts `yaml:"timeouts"`
 	// Pings of wsproxy's own, which find endpoints that are gone without a word.

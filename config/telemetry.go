@@ -9,17 +9,17 @@ import (
 // Telemetry is what is exported to OpenTelemetry.
 type Telemetry struct {
 	// The `service.name` of everything exported.
-	ServiceName string `yaml:"service_name" default:"wsproxy" required:"true"`
+	ServiceName string `yaml:"service_name" default:"wsproxy" required:"true" reload:"restart"`
 	// Further resource attributes, as `deployment.environment.name: production`.
-	Resource map[string]string `yaml:"resource"`
+	Resource map[string]string `yaml:"resource" reload:"restart"`
 	// Where to export to. Without this block and the `OTEL_*` variables nothing goes to the network.
-	OTLP *OTLP `yaml:"otlp"`
+	OTLP *OTLP `yaml:"otlp" reload:"restart"`
 	// Spans.
-	Traces Traces `yaml:"traces"`
+	Traces Traces `yaml:"traces" reload:"restart"`
 	// Metrics over OTLP. `/metrics` on the admin port is always there.
 	Metrics Metrics `yaml:"metrics"`
 	// Whether log records go over OTLP, too.
-	Logs bool `yaml:"logs" default:"true"`
+	Logs bool `yaml:"logs" default:"true" reload:"restart"`
 }
 
 // OTLP is where telemetry goes.
@@ -59,7 +59,7 @@ func (s *Segments) turnOff() { *s = Segments{Off: true} }
 // Metrics is how metrics are exported.
 type Metrics struct {
 	// How often metrics are sent.
-	Interval Duration `yaml:"interval" default:"15s" range:"100ms..1h"`
+	Interval Duration `yaml:"interval" default:"15s" range:"100ms..1h" reload:"restart"`
 }
 
 // Endpoint is the URL of an OTLP receiver.
