@@ -29,6 +29,8 @@ type Config struct {
 	Upstreams []Upstream `yaml:"upstreams" required:"true"`
 	// HTTP CONNECT and SOCKS5 proxies between wsproxy and the targets.
 	Egress []Egress `yaml:"egress"`
+	// How much the process takes on.
+	Limits ProcessLimits `yaml:"limits"`
 	// What moves the bytes of open connections: `loops` is a few event loops that own the sockets (Linux), `goroutines` two goroutines for each connection, `auto` the first that the system has.
 	Engine Engine `yaml:"engine" default:"auto" reload:"restart"`
 	// The log on standard error.

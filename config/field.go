@@ -11,8 +11,9 @@ import (
 //	default   its value when the file has none, as it would be written there
 //	required  the key must be there and not empty
 //	range     "least..most" of a number or a duration
-//	off       a duration that may be off
 //	reload    "restart": neither the key nor what is below it can be changed while wsproxy runs
+//	off       a duration or number that may be off, which is 0
+//	auto      a number that may be auto, which is 0
 type field struct {
 	name      string
 	index     int
@@ -23,6 +24,7 @@ type field struct {
 	most      string
 	off       bool
 	restart   bool
+	auto      bool
 }
 
 // fieldsOf lists the keys of a struct type in their order.
@@ -34,12 +36,26 @@ func fieldsOf(t reflect.Type) []field {
 		if name == "" {
 			continue
 		}
-		f := field{name: name, index: i, required: tag.Get("required") == "true", off: tag.Get("off") == "true", restart: tag.Get("reload") == "restart"}
+		f := field{
+			name: name, index: i, required: tag.Get("required") == "true",
+			off: tag.Get("off") == "true", auto: tag.Get("auto") == "true", restart: tag.Get("reload") == "restart",
+		}
 		f.preset, f.hasPreset = tag.Lookup("default")
 		f.least, f.most, _ = strings.Cut(tag.Get("range"), "..")
 		fields = append(fields, f)
 	}
 	return fields
+}
+
+// word is the text that stands for 0, or "".
+func (f field) word() string {
+	switch {
+	case f.off:
+		return "off"
+	case f.auto:
+		return "auto"
+	}
+	return ""
 }
 
 func names(fields []field) []string {

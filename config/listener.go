@@ -10,6 +10,8 @@ type Listener struct {
 	TLS *ServerTLS `yaml:"tls"`
 	// Whom the listener believes.
 	Trust Trust `yaml:"trust"`
+	// How much it takes on.
+	Limits ListenerLimits `yaml:"limits"`
 }
 
 // ServerTLS is TLS towards clients.

@@ -154,6 +154,9 @@ func rangeText(k keyDoc) string {
 	if _, ok := reflect.New(k.t).Interface().(switchable); ok || k.off {
 		parts = append(parts, "`off`")
 	}
+	if k.auto {
+		parts = append(parts, "`auto`")
+	}
 	return strings.Join(parts, ", ")
 }
 

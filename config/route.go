@@ -28,6 +28,8 @@ type Route struct {
 	Origins []Origin `yaml:"origins" default:"same-origin"`
 	// What a reload does with the route's open connections if it changes the route, its upstream or its egress, or removes the route: they `keep` what they have until they end, `drain` within `drain.spread`, or `close` at once. Clients get 1012. A changed route goes by its new value.
 	OnChange OnChange `yaml:"on_change" default:"keep"`
+	// How much the route takes on.
+	Limits Limits `yaml:"limits"`
 	// How long each step may take.
 	Timeouts Timeouts `yaml:"timeouts"`
 	// Pings of wsproxy's own, which find endpoints that are gone without a word.

@@ -75,10 +75,18 @@ func setBool(to *bool, text string) error {
 func parseFloat(text string) (float64, error) { return strconv.ParseFloat(text, 64) }
 
 func setNumber[T int | float64](f field, to *T, text string, parse func(string) (T, error), what string) error {
+	orWord := ""
+	if word := f.word(); word != "" {
+		if text == word {
+			*to = 0
+			return nil
+		}
+		orWord = ", or " + word
+	}
 	n, err := parse(text)
 	least, most := limits(f, parse)
 	if err != nil || !(least <= n && n <= most) { // NaN is in no range
-		return &wanted{what: fmt.Sprintf("%s from %s to %s", what, f.least, f.most)}
+		return &wanted{what: fmt.Sprintf("%s from %s to %s%s", what, f.least, f.most, orWord)}
 	}
 	*to = n
 	return nil

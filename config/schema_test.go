@@ -48,7 +48,9 @@ func schemaOfBlock(t reflect.Type, comments map[string]string) map[string]any {
 func presetValue(t reflect.Type, preset string) any {
 	switch t.Kind() {
 	case reflect.Bool, reflect.Int, reflect.Float64:
-		return json.RawMessage(preset)
+		if json.Valid([]byte(preset)) {
+			return json.RawMessage(preset)
+		}
 	case reflect.Slice:
 		return []string{preset}
 	}
@@ -77,7 +79,11 @@ func schemaOf(t reflect.Type, f field, comments map[string]string) map[string]an
 		return orVariable(map[string]any{"type": "boolean"})
 	case t.Kind() == reflect.Int || t.Kind() == reflect.Float64:
 		kind := map[reflect.Kind]string{reflect.Int: "integer", reflect.Float64: "number"}[t.Kind()]
-		return orVariable(map[string]any{"type": kind, "minimum": json.Number(f.least), "maximum": json.Number(f.most)})
+		number := map[string]any{"type": kind, "minimum": json.Number(f.least), "maximum": json.Number(f.most)}
+		if word := f.word(); word != "" {
+			return map[string]any{"anyOf": append(orVariable(number)["anyOf"].([]any), map[string]any{"const": word})}
+		}
+		return orVariable(number)
 	}
 	return map[string]any{"type": []string{"string", "number"}}
 }

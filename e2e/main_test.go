@@ -30,6 +30,8 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("unconfigured", h.unconfigured)
 	t.Run("alert tests", h.alertTests)
 	t.Run("compose", h.compose)
+	t.Run("descriptors", h.descriptors)
+	t.Run("limits", h.limits)
 	if h.missing(t, telemetryPeers...) {
 		return
 	}

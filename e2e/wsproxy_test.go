@@ -40,7 +40,11 @@ func (h *house) serve(t *testing.T, s *settings, env ...string) *wsproxy {
 		t.Fatal(err)
 	}
 	w := &wsproxy{service: s.service, started: time.Now()}
-	w.process = start(t, "wsproxy", append(impatient, env...), h.binary, "serve", "--config", file)
+	command := []string{h.binary, "serve", "--config", file}
+	if s.files > 0 {
+		command = append([]string{"sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(s.files)}, command...)
+	}
+	w.process = start(t, "wsproxy", append(impatient, env...), command[0], command[1:]...)
 	eventually(t, "wsproxy listens", func(context.Context) error {
 		m := listening.FindSubmatch(w.log(t))
 		switch {
@@ -66,6 +70,7 @@ type settings struct {
 	telemetry object
 	drain     object
 	logLevel  string // empty: info
+	files     int    // limit of open files; 0: as it is
 	clientCA  string // of the listener with TLS; empty: it asks for no certificate
 }
 

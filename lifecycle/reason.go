@@ -1,6 +1,9 @@
 package lifecycle
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Reason says why a phase failed. The set is closed: it is error.type in telemetry, so a new reason
 // is a change of the public schema.
@@ -86,7 +89,7 @@ func (r Reason) String() string { return name(reasonNames[:], r) }
 // reasonsOf says which reasons each phase may fail with.
 var reasonsOf = [phaseCount][]Reason{
 	PhaseTLSAccept: {ReasonTLSNoCertificate, ReasonTLSClientCertificate, ReasonTLSProtocol, ReasonTLSTimeout},
-	PhaseRequest:   {ReasonRequestTimeout, ReasonRequestInvalid, ReasonHeadersTooLarge},
+	PhaseRequest:   {ReasonRequestTimeout, ReasonRequestInvalid, ReasonHeadersTooLarge, ReasonConnectionLimit},
 	PhaseRoute: {ReasonRequestInvalid, ReasonNoRoute, ReasonOriginDenied, ReasonUnauthenticated, ReasonForbidden,
 		ReasonConnectionLimit, ReasonRateLimit, ReasonDraining, ReasonNoUpstream},
 	PhaseDNS: {ReasonDNSNotFound, ReasonDNSTemporary, ReasonDNSTimeout},
@@ -116,6 +119,10 @@ type Failure struct {
 	Reason Reason
 	Status int   // the HTTP status that an egress or upstream answered with, 0 if none
 	Err    error // for logs; may hold addresses, so never for the client
+
+	// For the answer to a client that was refused.
+	RetryAfter time.Duration // when it may come back; 0: not known
+	Challenges []string      // WWW-Authenticate
 }
 
 // Fail makes a failure with a known reason; Step.End fills in the phase.

@@ -50,6 +50,7 @@ type upgrade struct {
 	step    *lifecycle.Step // of ours that is under way
 	stepCtx context.Context
 
+	permits  []func() // give back what the limits counted
 	release  func()   // gives the target back
 	upstream net.Conn // dialled
 	client   net.Conn // taken over from net/http
@@ -62,13 +63,13 @@ func (u *upgrade) serve(w http.ResponseWriter, complete time.Time) *lifecycle.Fa
 	if p := u.server.Propagator; p != nil {
 		ctx = p.Extract(ctx, u.r.Header)
 	}
+	defer u.cleanUp()
 	ctx, err := u.decide(ctx, complete)
 	if err != nil {
 		return failure(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, u.route.Handshake)
 	defer cancel()
-	defer u.cleanUp()
 	if err := u.dial(ctx); err != nil {
 		return failure(err)
 	}
@@ -77,6 +78,7 @@ func (u *upgrade) serve(w http.ResponseWriter, complete time.Time) *lifecycle.Fa
 		return failure(err)
 	}
 	if pair != nil {
+		u.in.seat.keep(seatOpen)
 		u.server.start(pair)
 		u.handed = true
 	}
@@ -104,23 +106,32 @@ func (u *upgrade) decide(ctx context.Context, complete time.Time) (context.Conte
 		u.describe(f)
 	})
 	ctx = u.begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseRoute, Begun: complete})
+	for _, check := range []func() *lifecycle.Failure{u.acceptable, u.handshakeLimits, u.connectionLimits, u.first} {
+		if f := check(); f != nil {
+			return ctx, u.end(f)
+		}
+	}
+	return ctx, u.end(nil)
+}
+
+// acceptable is whether the request may be had at all.
+func (u *upgrade) acceptable() *lifecycle.Failure {
 	f := checkUpgrade(u.r)
 	switch {
 	case f != nil:
 	case u.server.draining.Load() != nil:
 		f = lifecycle.Fail(lifecycle.ReasonDraining, nil)
+	case !u.in.admit(seatSetUp, true):
+		f = lifecycle.Failf(lifecycle.ReasonConnectionLimit, "the process has as many connections as it can hold")
 	case u.route == nil:
 		f = lifecycle.Fail(lifecycle.ReasonNoRoute, nil)
 	case !u.originAllowed():
 		f = lifecycle.Fail(lifecycle.ReasonOriginDenied, nil)
-	default:
-		f = u.pick(nil)
 	}
-	if f != nil {
-		return ctx, u.end(f)
-	}
-	return ctx, u.end(nil)
+	return f
 }
+
+func (u *upgrade) first() *lifecycle.Failure { return u.pick(nil) }
 
 // describe notes what the request head tells.
 func (u *upgrade) describe(f *lifecycle.Facts) {
@@ -209,11 +220,11 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 		return nil, nil
 	}
 	u.end(nil)
-	release := u.release // alone: the request and all of the set-up must not live as long as the socket
+	held := u.hold() // alone: the request and all of the set-up must not live as long as the socket
 	return &relay.Pair{
 		Conn: u.record, Client: client, Upstream: u.upstream, Early: [2][]byte{lifecycle.Upstream: early, lifecycle.Downstream: a.early},
 		Framing: u.route.Framing, Deflate: agreed.deflate, Lenient: agreed.other, Policy: &u.route.Policy,
-		Done: func(lifecycle.Close) { release() },
+		Done: func(lifecycle.Close) { held.release() },
 	}, nil
 }
 
@@ -263,12 +274,13 @@ func (u *upgrade) cleanUp() {
 	if u.upstream != nil {
 		u.upstream.Close()
 	}
+	held := u.hold()
 	if u.client != nil {
 		u.client.Close()
+	} else {
+		held.seat = nil // net/http still has the client
 	}
-	if u.release != nil {
-		u.release()
-	}
+	held.release()
 }
 
 // recover answers 500 for a fault of ours, which ends this connection alone.

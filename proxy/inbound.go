@@ -22,6 +22,7 @@ type inbound struct {
 	net.Conn // the socket, or TLS above it
 	listener *listener
 	socket   *relay.Conn
+	seat     *seat              // nil until there was room
 	tls      *lifecycle.TLSInfo // nil if plain
 
 	mu      sync.Mutex
@@ -34,6 +35,7 @@ type inbound struct {
 	status  int  // net/http's own refusal
 	refused bool // what it was answered ends the connection
 	closed  bool
+	evicted bool // its place was needed for another client
 }
 
 func newInbound(l *listener, c *relay.Conn) *inbound {
@@ -152,7 +154,45 @@ func (in *inbound) Close() error {
 	if linger && !in.listener.server.isClosed() {
 		in.linger()
 	}
-	return in.Conn.Close()
+	err := in.Conn.Close()
+	if in.seat != nil {
+		in.seat.leave()
+	}
+	return err
+}
+
+// evict ends the connection for want of room: at once if it has its answer, else by the deadline that
+// it would have met later.
+func (in *inbound) evict(answered bool) {
+	if answered {
+		in.socket.Close()
+		return
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.evicted = true
+	in.socket.SetReadDeadline(past)
+}
+
+// admit gives the client of a complete request head what its request needs, if there is room.
+func (in *inbound) admit(descriptors int, connection bool) bool {
+	admitted := in.seat.admit(descriptors, connection)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return admitted && !in.evicted // as its head came in
+}
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
+
+// SetReadDeadline keeps net/http from giving an evicted client more time.
+func (in *inbound) SetReadDeadline(t time.Time) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.evicted {
+		t = past
+	}
+	return in.Conn.SetReadDeadline(t)
 }
 
 // CloseWrite is for net/http, which half-closes before it closes after a refusal.
@@ -167,6 +207,7 @@ func (in *inbound) CloseWrite() error {
 // linger reads for a moment what the client still sends: a socket that is closed with unread bytes is
 // reset, and then the client may never read its answer.
 func (in *inbound) linger() {
+	in.seat.linger()
 	in.CloseWrite()
 	in.Conn.SetReadDeadline(time.Now().Add(refusalTimeout))
 	io.CopyN(io.Discard, in.Conn, lingerBytes)
@@ -198,9 +239,11 @@ func (in *inbound) requestFailed(ctx context.Context, record *lifecycle.Connecti
 	status := 0
 	if f.Reason != lifecycle.ReasonClientGone {
 		status = statusFor(f)
-		in.refuse()
+		if f.Reason != lifecycle.ReasonConnectionLimit { // its room is wanted at once
+			in.refuse()
+		}
 		in.Conn.SetWriteDeadline(time.Now().Add(refusalTimeout))
-		writeRefusal(in.Conn, record, f, status)
+		in.listener.server.writeRefusal(in.Conn, record, f, status)
 	}
 	record.Failed(f, status)
 }
@@ -210,6 +253,8 @@ func (in *inbound) headError() (err error, heard bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	switch err := in.readErr; {
+	case in.evicted:
+		return lifecycle.Failf(lifecycle.ReasonConnectionLimit, "its place was needed"), in.heard
 	case in.status == http.StatusRequestHeaderFieldsTooLarge:
 		return lifecycle.Fail(lifecycle.ReasonHeadersTooLarge, nil), in.heard
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -233,4 +278,5 @@ func (in *inbound) tlsFailed(err error) {
 		record.Failed(f, 0)
 	}
 	in.socket.Close()
+	in.seat.leave()
 }

@@ -12,9 +12,6 @@ import (
 	"wsproxy/proxy/relay"
 )
 
-// handshakes bounds how many TLS handshakes are under way per listener; more wait in the backlog.
-const handshakes = 1024
-
 // listener is a socket's clients under one setting: it does the TLS handshake as a phase of its own, and gives
 // net/http what came of it.
 type listener struct {
@@ -23,7 +20,6 @@ type listener struct {
 	http   *http.Server
 
 	ready chan *inbound
-	slots chan struct{}
 	busy  sync.WaitGroup  // clients that net/http does not have yet
 	ctx   context.Context // ends with the listener; its cause is why
 	stop  context.CancelCauseFunc
@@ -34,7 +30,7 @@ func newListener(s *Server, l Listener) *listener {
 	if l.TLS != nil {
 		l.TLS = noting(l.TLS)
 	}
-	in := &listener{Listener: l, server: s, ready: make(chan *inbound), slots: make(chan struct{}, handshakes), ctx: ctx, stop: stop}
+	in := &listener{Listener: l, server: s, ready: make(chan *inbound), ctx: ctx, stop: stop}
 	in.http = &http.Server{
 		Handler:                      http.HandlerFunc(s.serveHTTP),
 		ReadHeaderTimeout:            headTimeout,
@@ -54,22 +50,21 @@ func newListener(s *Server, l Listener) *listener {
 // take has a client just accepted, whom busy counts.
 func (l *listener) take(c net.Conn) {
 	in := newInbound(l, relay.NewConn(c))
+	var err error
+	if in.seat, err = l.server.room.enter(l.ctx, in.evict); err != nil {
+		in.Close()
+		l.busy.Done()
+		return
+	}
 	if l.TLS == nil {
 		in.awaitRequest(in.record.Accepted)
 		l.hand(in)
 		return
 	}
-	select {
-	case l.slots <- struct{}{}:
-		l.server.serving.Go(func() { l.handshake(in) })
-	case <-l.ctx.Done():
-		in.Close()
-		l.busy.Done()
-	}
+	l.server.serving.Go(func() { l.handshake(in) })
 }
 
 func (l *listener) handshake(in *inbound) {
-	defer func() { <-l.slots }()
 	asked := new(hello)
 	ctx, cancel := context.WithTimeout(context.WithValue(l.ctx, helloKey{}, asked), tlsTimeout)
 	defer cancel()

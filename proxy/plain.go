@@ -16,6 +16,14 @@ import (
 // servePlain handles a request that is not an upgrade. It has no connection record: its observer is an
 // HTTP one.
 func (s *Server) servePlain(w http.ResponseWriter, r *http.Request, in *inbound) {
+	if !in.admit(seatPlain, false) {
+		s.refusePlain(w)
+		return
+	}
+	defer in.seat.keep(seatIdle)
+	if s.room.crowded() {
+		w.Header().Set("Connection", "close")
+	}
 	route := s.table.Load().route(r)
 	if route == nil {
 		http.Error(w, "no route for this host and path", http.StatusNotFound)
@@ -28,6 +36,14 @@ func (s *Server) servePlain(w http.ResponseWriter, r *http.Request, in *inbound)
 	route.plain.ServeHTTP(w, r.WithContext(ctx))
 }
 
+// refusePlain answers where there is no room for a request.
+func (s *Server) refusePlain(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Retry-After", s.retryAfter(lifecycle.Fail(lifecycle.ReasonConnectionLimit, nil)))
+	h.Set("Connection", "close")
+	http.Error(w, "too many connections", http.StatusServiceUnavailable)
+}
+
 type originKey struct{}
 
 func originOf(r *http.Request) origin { return r.Context().Value(originKey{}).(origin) }
@@ -38,7 +54,7 @@ func trustedTrace(r *http.Request) bool { return originOf(r).trustTrace }
 func newPlain(s *Server, r *Route) (h http.Handler, idle func()) {
 	h, idle = http.HandlerFunc(upgradeRequired), func() {}
 	if !r.RejectHTTP {
-		p := &plain{route: r, propagator: s.Propagator, log: s.log(), transports: make(map[string]*http.Transport)}
+		p := &plain{server: s, route: r, propagator: s.Propagator, log: s.log(), transports: make(map[string]*http.Transport)}
 		h, idle = p, p.closeIdle
 	}
 	if s.HTTP != nil {
@@ -57,6 +73,7 @@ func upgradeRequired(w http.ResponseWriter, _ *http.Request) {
 
 // plain passes requests on over the dialler that the route's WebSockets use.
 type plain struct {
+	server     *Server
 	route      *Route
 	propagator lifecycle.Propagator
 	log        *slog.Logger
@@ -105,7 +122,7 @@ func (p *plain) transport(t Target) *http.Transport {
 	tr := p.transports[t.Name]
 	if tr == nil {
 		tr = &http.Transport{
-			DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return t.Dial(ctx) },
+			DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx, t) },
 			MaxIdleConnsPerHost:   32,
 			IdleConnTimeout:       90 * time.Second,
 			ResponseHeaderTimeout: time.Minute,
@@ -114,6 +131,34 @@ func (p *plain) transport(t Target) *http.Transport {
 		p.transports[t.Name] = tr
 	}
 	return tr
+}
+
+// dial opens a connection that may outlive the request, so it is counted by itself.
+func (p *plain) dial(ctx context.Context, t Target) (net.Conn, error) {
+	room := p.server.room
+	if !room.socket(1) {
+		p.closeIdle()
+		if !room.socket(1) {
+			return nil, lifecycle.Fail(lifecycle.ReasonConnectionLimit, nil)
+		}
+	}
+	c, err := t.Dial(ctx)
+	if err != nil {
+		room.socket(-1)
+		return nil, err
+	}
+	return &countedConn{Conn: c, closed: sync.OnceFunc(func() { room.socket(-1) })}, nil
+}
+
+// countedConn is a socket to a target that the room counts.
+type countedConn struct {
+	net.Conn
+	closed func()
+}
+
+func (c *countedConn) Close() error {
+	defer c.closed()
+	return c.Conn.Close()
 }
 
 func (p *plain) closeIdle() {

@@ -58,6 +58,13 @@ var scenarios = []scenario{
 	{lifecycle.PhaseRequest, lifecycle.ReasonRequestInvalid, 400, sends("garbage\r\n\r\n")},
 	{lifecycle.PhaseRequest, lifecycle.ReasonHeadersTooLarge, 431, sends(head("GET / HTTP/1.1", "X: "+strings.Repeat("x", 30<<10)))},
 	{lifecycle.PhaseRequest, lifecycle.ReasonClientGone, 0, leaves("GET /")},
+	{lifecycle.PhaseRequest, lifecycle.ReasonConnectionLimit, 503, func(w *world) {
+		synctest.Wait()
+		w.server.room.capacity.Pending = 1
+		w.send("GET /")
+		time.Sleep(pendingGrace)
+		w.connect("").conn.Close()
+	}},
 	{lifecycle.PhaseRequest, lifecycle.ReasonCanceled, 503, func(w *world) {
 		w.send("GET /")
 		w.server.Close()
@@ -70,6 +77,17 @@ var scenarios = []scenario{
 	{lifecycle.PhaseRoute, lifecycle.ReasonOriginDenied, 403, sends(request("Origin: https://evil.example"))},
 	{lifecycle.PhaseRoute, lifecycle.ReasonDraining, 503, func(w *world) {
 		w.server.Refuse(Drain{})
+		w.send(request())
+	}},
+	{lifecycle.PhaseRoute, lifecycle.ReasonConnectionLimit, 503, func(w *world) {
+		synctest.Wait()
+		w.server.room.capacity.Descriptors = 1
+		w.send(request())
+	}},
+	{lifecycle.PhaseRoute, lifecycle.ReasonRateLimit, 429, func(w *world) {
+		w.route.Limiter = limiterFunc(func(handshake bool) *lifecycle.Failure {
+			return lifecycle.Fail(lifecycle.ReasonRateLimit, nil)
+		})
 		w.send(request())
 	}},
 	{lifecycle.PhaseRoute, lifecycle.ReasonNoUpstream, 503, func(w *world) {
@@ -122,7 +140,7 @@ func (s scenario) run(t *testing.T) {
 	time.Sleep(time.Minute)
 	steps.check(t)
 	w.journal.mu.Lock()
-	outcomes := slices.Clone(w.journal.outcomes)
+	outcomes := slices.DeleteFunc(slices.Clone(w.journal.outcomes), func(o lifecycle.Outcome) bool { return o.Kind == lifecycle.OutcomeUnused })
 	w.journal.mu.Unlock()
 	if len(outcomes) != 1 || outcomes[0].Failure == nil {
 		t.Fatalf("got %q, want one failure", w.journal.ends())
@@ -148,8 +166,6 @@ func TestReasonsAreAllThere(t *testing.T) {
 		lifecycle.ReasonTLSClientCertificate: "TestTLSAcceptFails",
 		lifecycle.ReasonUnauthenticated:      "pending: authentication",
 		lifecycle.ReasonForbidden:            "pending: authentication",
-		lifecycle.ReasonConnectionLimit:      "pending: limits",
-		lifecycle.ReasonRateLimit:            "pending: limits",
 	}
 	instant := map[lifecycle.Phase][]lifecycle.Reason{ // nobody can leave during what takes no time
 		lifecycle.PhaseRoute:     {lifecycle.ReasonClientGone, lifecycle.ReasonCanceled},

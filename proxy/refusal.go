@@ -87,32 +87,46 @@ func (s *Server) refuse(w http.ResponseWriter, c *lifecycle.Connection, f *lifec
 		h.Set("Sec-WebSocket-Version", "13")
 		h.Set("Upgrade", "websocket")
 		h.Add("Connection", "Upgrade")
-	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(s.retryAfter()))
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		h.Set("Retry-After", s.retryAfter(f))
 	}
 	w.WriteHeader(status)
 	w.Write(problemOf(c, f, status))
 	c.Failed(f, status)
 }
 
-// retryAfter is in whole seconds, at least one. During a drain it is another for each client, so that they do
-// not all come back at once.
-func (s *Server) retryAfter() int {
+// retryAfter is in whole seconds, at least one. During a drain, and where there is a limit, it is another for
+// each client, so that they do not all come back at once.
+func (s *Server) retryAfter(f *lifecycle.Failure) string { return strconv.Itoa(s.wait(f)) }
+
+func (s *Server) wait(f *lifecycle.Failure) int {
+	switch f.Reason {
+	case lifecycle.ReasonConnectionLimit, lifecycle.ReasonRateLimit:
+		return 1 + seconds(f.RetryAfter+rand.N(retrySpread))
+	}
 	if d := s.draining.Load(); d != nil && d.Spread > 0 {
 		return 1 + rand.IntN(seconds(d.Spread))
 	}
 	return seconds(cmp.Or(max(s.RetryAfter, 0), defaultRetryAfter))
 }
 
-const defaultRetryAfter = 5 * time.Second
+const (
+	defaultRetryAfter = 5 * time.Second
+	retrySpread       = 4 * time.Second
+)
 
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // writeRefusal is refuse where there is no ResponseWriter: the request head was never complete.
-func writeRefusal(w io.Writer, c *lifecycle.Connection, f *lifecycle.Failure, status int) {
+func (s *Server) writeRefusal(w io.Writer, c *lifecycle.Connection, f *lifecycle.Failure, status int) {
 	body := problemOf(c, f, status)
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
-		status, http.StatusText(status), len(body), body)
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nConnection: close\r\n",
+		status, http.StatusText(status), len(body))
+	if status == http.StatusServiceUnavailable {
+		fmt.Fprintf(&b, "Retry-After: %s\r\n", s.retryAfter(f))
+	}
+	b.WriteString("\r\n")
+	b.Write(body)
 	w.Write(b.Bytes()) // the client may be gone; there is nobody else to tell
 }

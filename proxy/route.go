@@ -23,6 +23,9 @@ type Route struct {
 	// Nil allows every origin.
 	Origin func(origin, scheme, host string) bool
 
+	// Limiter bounds its connections. Nil: nothing does.
+	Limiter Limiter
+
 	RejectHTTP   bool // answer 426 to requests that are not upgrades
 	OwnHost      bool // send the target's host instead of the client's
 	ServerTiming bool // tell the client how long each phase took

@@ -35,6 +35,9 @@ type Server struct {
 	// Log gets what no connection's record tells. Nil: slog.Default.
 	Log *slog.Logger
 
+	// Capacity is how much is taken on.
+	Capacity Capacity
+
 	// RetryAfter is what clients are told whom we can't serve now. Zero: 5 s. While a drain goes on they are
 	// told its spread.
 	RetryAfter time.Duration
@@ -44,6 +47,7 @@ type Server struct {
 	drain    atomic.Pointer[Drain] // of which every connection was told that was open then
 
 	mu        sync.Mutex // guards below
+	room      *room
 	sockets   []*socket
 	listeners []*listener // and those whose socket has another one now
 	closed    bool
@@ -60,6 +64,9 @@ type Listener struct {
 	TLS            *tls.Config    // nil: plain
 	TrustedProxies []netip.Prefix // hops whose forwarding headers are believed
 	TrustTrace     bool           // the incoming trace context may be the parent
+
+	// Limiter bounds what comes in here. Nil: nothing does.
+	Limiter Limiter
 }
 
 const (
@@ -119,6 +126,7 @@ func (s *Server) add(sock *socket, l *listener) bool {
 		return false
 	}
 	if s.ctx == nil {
+		s.room = newRoom(s.Capacity)
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	}
 	if sock != nil {

@@ -26,6 +26,7 @@ type collection struct {
 
 	flows        *sets[flowKey]
 	actives      *sets[activeKey]
+	limits       *sets[string]
 	states       *sets[lifecycle.State]
 	phases       *sets[lifecycle.Phase]
 	drops        *sets[dropKey]
@@ -55,7 +56,7 @@ type dropKey struct {
 func newCollection(s *Settings, m *metrics, l *losses, z *sizes, suppressed *suppressor) *collection {
 	return &collection{
 		settings: s, on: m.on, known: m.known, losses: l, sizes: z, suppressed: suppressed, process: newProcess(), workers: newWorkers(),
-		flows: newSets(flowKey.attributes), actives: newSets(activeKey.attributes), states: newSets(stateAttributes),
+		flows: newSets(flowKey.attributes), actives: newSets(activeKey.attributes), limits: newSets(limitAttributes), states: newSets(stateAttributes),
 		phases: newSets(phaseAttributes), drops: newSets(dropKey.attributes), certificates: newSets(certificateAttributes),
 	}
 }
@@ -89,6 +90,11 @@ func (c *collection) observeConnections(o metric.Observer, s lifecycle.Snapshot)
 	}
 	for k, n := range active {
 		o.ObserveInt64(c.on.connectionActive, n, c.actives.of(k).observe...)
+	}
+	for route, n := range c.settings.Limits() {
+		if n > 0 {
+			o.ObserveInt64(c.on.connectionLimit, int64(n), c.limits.of(route).observe...)
+		}
 	}
 }
 
@@ -165,6 +171,13 @@ func (k activeKey) attributes() list {
 
 func (k dropKey) attributes() list {
 	return list{keySignal.String(k.signal.String()), keyErrorType.String(k.why.String())}
+}
+
+// limitAttributes has no route where the limit is the process's.
+func limitAttributes(route string) list {
+	var l list
+	l.string(keyRouteName, route)
+	return l
 }
 
 func stateAttributes(s lifecycle.State) list { return list{keySystemState.String(s.String())} }

@@ -16,6 +16,7 @@ type instruments struct {
 	phaseDuration                  metric.Float64Histogram
 	phaseActive                    metric.Int64ObservableUpDownCounter
 	connectionActive               metric.Int64ObservableUpDownCounter
+	connectionLimit                metric.Int64ObservableUpDownCounter
 	connectionDuration             metric.Float64Histogram
 	connectionCloses               metric.Int64Counter
 	connectionAccepted             metric.Int64Counter
@@ -48,7 +49,7 @@ type instruments struct {
 
 func newInstruments(m metric.Meter) (*instruments, error) {
 	var i instruments
-	var errs [35]error
+	var errs [36]error
 	i.httpServerRequestDuration, errs[0] = m.Float64Histogram("http.server.request.duration", metric.WithUnit("s"), metric.WithDescription("Time from the complete request head to the response; a WebSocket's ends with the 101."),
 		metric.WithExplicitBucketBoundaries(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
 	i.httpClientRequestDuration, errs[1] = m.Float64Histogram("http.client.request.duration", metric.WithUnit("s"), metric.WithDescription("Time of the WebSocket handshake with the upstream."),
@@ -59,35 +60,36 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 		metric.WithExplicitBucketBoundaries(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
 	i.phaseActive, errs[4] = m.Int64ObservableUpDownCounter("wsproxy.phase.active", metric.WithUnit("{connection}"), metric.WithDescription("Connections in a phase now."))
 	i.connectionActive, errs[5] = m.Int64ObservableUpDownCounter("wsproxy.connection.active", metric.WithUnit("{connection}"), metric.WithDescription("Open WebSockets."))
-	i.connectionDuration, errs[6] = m.Float64Histogram("wsproxy.connection.duration", metric.WithUnit("s"), metric.WithDescription("Life of a WebSocket, from the 101 to the end of both sockets."),
+	i.connectionLimit, errs[6] = m.Int64ObservableUpDownCounter("wsproxy.connection.limit", metric.WithUnit("{connection}"), metric.WithDescription("How many WebSockets a route takes at most; without a route name, the whole process. Absent where there is no limit."))
+	i.connectionDuration, errs[7] = m.Float64Histogram("wsproxy.connection.duration", metric.WithUnit("s"), metric.WithDescription("Life of a WebSocket, from the 101 to the end of both sockets."),
 		metric.WithExplicitBucketBoundaries(1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400))
-	i.connectionCloses, errs[7] = m.Int64Counter("wsproxy.connection.closes", metric.WithUnit("{connection}"), metric.WithDescription("WebSockets ended."))
-	i.connectionAccepted, errs[8] = m.Int64Counter("wsproxy.connection.accepted", metric.WithUnit("{connection}"), metric.WithDescription("Connections that sent a WebSocket request, or that failed before they could: opened, rejected, failed, or still in progress."))
-	i.connectionOpened, errs[9] = m.Int64Counter("wsproxy.connection.opened", metric.WithUnit("{connection}"), metric.WithDescription("Connections upgraded."))
-	i.connectionFailed, errs[10] = m.Int64Counter("wsproxy.connection.failed", metric.WithUnit("{connection}"), metric.WithDescription("Connections that failed before they were upgraded, other than by refusal."))
-	i.connectionRejected, errs[11] = m.Int64Counter("wsproxy.connection.rejected", metric.WithUnit("{connection}"), metric.WithDescription("Connections refused before dialling."))
-	i.connectionUnused, errs[12] = m.Int64Counter("wsproxy.connection.unused", metric.WithUnit("{connection}"), metric.WithDescription("Connections whose client left without a byte."))
-	i.io, errs[13] = m.Int64ObservableCounter("wsproxy.io", metric.WithUnit("By"), metric.WithDescription("Bytes relayed, counted at the read."))
-	i.messages, errs[14] = m.Int64ObservableCounter("wsproxy.messages", metric.WithUnit("{message}"), metric.WithDescription("Messages relayed."))
-	i.controlFrames, errs[15] = m.Int64ObservableCounter("wsproxy.control_frames", metric.WithUnit("{frame}"), metric.WithDescription("Control frames relayed."))
-	i.stallTime, errs[17] = m.Float64ObservableCounter("wsproxy.stall.time", metric.WithUnit("s"), metric.WithDescription("Time that a direction was blocked by a slow receiver."))
-	i.protocolViolations, errs[18] = m.Int64ObservableCounter("wsproxy.protocol.violations", metric.WithUnit("{violation}"), metric.WithDescription("Framing violations."))
-	i.upstreamRetries, errs[19] = m.Int64Counter("wsproxy.upstream.retries", metric.WithUnit("{retry}"), metric.WithDescription("Further attempts at dialling, by why the one before failed."))
-	i.systemStatus, errs[20] = m.Int64ObservableUpDownCounter("wsproxy.system.status", metric.WithUnit("1"), metric.WithDescription("1 for the state that the process is in, 0 for the others."))
-	i.drainRemaining, errs[21] = m.Int64ObservableUpDownCounter("wsproxy.drain.remaining", metric.WithUnit("{connection}"), metric.WithDescription("Connections that a drain still waits for."))
-	i.workerConnections, errs[22] = m.Int64ObservableUpDownCounter("wsproxy.worker.connections", metric.WithUnit("{connection}"), metric.WithDescription("Open connections of an event loop."))
-	i.workerBusy, errs[23] = m.Float64ObservableGauge("wsproxy.worker.busy", metric.WithUnit("1"), metric.WithDescription("Share of its time that an event loop was at work, since the collection before."))
-	i.workerWakeups, errs[24] = m.Int64ObservableCounter("wsproxy.worker.wakeups", metric.WithUnit("{wakeup}"), metric.WithDescription("How often an event loop stopped waiting."))
-	i.workerEvents, errs[25] = m.Int64ObservableCounter("wsproxy.worker.events", metric.WithUnit("{event}"), metric.WithDescription("Events of sockets that an event loop handled."))
-	i.workerTurnLongest, errs[26] = m.Float64ObservableGauge("wsproxy.worker.turn.longest", metric.WithUnit("s"), metric.WithDescription("The longest time that an event loop worked without waiting, in the last 15 to 30 seconds."))
-	i.tlsCertificateNotAfter, errs[27] = m.Float64ObservableGauge("wsproxy.tls.certificate.not_after", metric.WithUnit("s"), metric.WithDescription("Unix time at which a certificate expires."))
-	i.logSuppressed, errs[28] = m.Int64ObservableCounter("wsproxy.log.suppressed", metric.WithUnit("{record}"), metric.WithDescription("Log lines left out because they repeated."))
-	i.telemetryDropped, errs[29] = m.Int64ObservableCounter("wsproxy.telemetry.dropped", metric.WithUnit("{item}"), metric.WithDescription("Spans, log records and metrics of an export that did not reach the collector."))
-	i.processCPUTime, errs[30] = m.Float64ObservableCounter("process.cpu.time", metric.WithUnit("s"), metric.WithDescription("Processor time used."))
-	i.processMemoryUsage, errs[31] = m.Int64ObservableUpDownCounter("process.memory.usage", metric.WithUnit("By"), metric.WithDescription("Physical memory in use."))
-	i.processThreadCount, errs[32] = m.Int64ObservableUpDownCounter("process.thread.count", metric.WithUnit("{thread}"), metric.WithDescription("Threads of the process."))
-	i.processUnixFileDescriptorCount, errs[33] = m.Int64ObservableUpDownCounter("process.unix.file_descriptor.count", metric.WithUnit("{file_descriptor}"), metric.WithDescription("Open file descriptors."))
-	i.processUptime, errs[34] = m.Float64ObservableGauge("process.uptime", metric.WithUnit("s"), metric.WithDescription("Time since the process started."))
+	i.connectionCloses, errs[8] = m.Int64Counter("wsproxy.connection.closes", metric.WithUnit("{connection}"), metric.WithDescription("WebSockets ended."))
+	i.connectionAccepted, errs[9] = m.Int64Counter("wsproxy.connection.accepted", metric.WithUnit("{connection}"), metric.WithDescription("Connections that sent a WebSocket request, or that failed before they could: opened, rejected, failed, or still in progress."))
+	i.connectionOpened, errs[10] = m.Int64Counter("wsproxy.connection.opened", metric.WithUnit("{connection}"), metric.WithDescription("Connections upgraded."))
+	i.connectionFailed, errs[11] = m.Int64Counter("wsproxy.connection.failed", metric.WithUnit("{connection}"), metric.WithDescription("Connections that failed before they were upgraded, other than by refusal."))
+	i.connectionRejected, errs[12] = m.Int64Counter("wsproxy.connection.rejected", metric.WithUnit("{connection}"), metric.WithDescription("Connections refused before dialling."))
+	i.connectionUnused, errs[13] = m.Int64Counter("wsproxy.connection.unused", metric.WithUnit("{connection}"), metric.WithDescription("Connections whose client left without a byte."))
+	i.io, errs[14] = m.Int64ObservableCounter("wsproxy.io", metric.WithUnit("By"), metric.WithDescription("Bytes relayed, counted at the read."))
+	i.messages, errs[15] = m.Int64ObservableCounter("wsproxy.messages", metric.WithUnit("{message}"), metric.WithDescription("Messages relayed."))
+	i.controlFrames, errs[16] = m.Int64ObservableCounter("wsproxy.control_frames", metric.WithUnit("{frame}"), metric.WithDescription("Control frames relayed."))
+	i.stallTime, errs[18] = m.Float64ObservableCounter("wsproxy.stall.time", metric.WithUnit("s"), metric.WithDescription("Time that a direction was blocked by a slow receiver."))
+	i.protocolViolations, errs[19] = m.Int64ObservableCounter("wsproxy.protocol.violations", metric.WithUnit("{violation}"), metric.WithDescription("Framing violations."))
+	i.upstreamRetries, errs[20] = m.Int64Counter("wsproxy.upstream.retries", metric.WithUnit("{retry}"), metric.WithDescription("Further attempts at dialling, by why the one before failed."))
+	i.systemStatus, errs[21] = m.Int64ObservableUpDownCounter("wsproxy.system.status", metric.WithUnit("1"), metric.WithDescription("1 for the state that the process is in, 0 for the others."))
+	i.drainRemaining, errs[22] = m.Int64ObservableUpDownCounter("wsproxy.drain.remaining", metric.WithUnit("{connection}"), metric.WithDescription("Connections that a drain still waits for."))
+	i.workerConnections, errs[23] = m.Int64ObservableUpDownCounter("wsproxy.worker.connections", metric.WithUnit("{connection}"), metric.WithDescription("Open connections of an event loop."))
+	i.workerBusy, errs[24] = m.Float64ObservableGauge("wsproxy.worker.busy", metric.WithUnit("1"), metric.WithDescription("Share of its time that an event loop was at work, since the collection before."))
+	i.workerWakeups, errs[25] = m.Int64ObservableCounter("wsproxy.worker.wakeups", metric.WithUnit("{wakeup}"), metric.WithDescription("How often an event loop stopped waiting."))
+	i.workerEvents, errs[26] = m.Int64ObservableCounter("wsproxy.worker.events", metric.WithUnit("{event}"), metric.WithDescription("Events of sockets that an event loop handled."))
+	i.workerTurnLongest, errs[27] = m.Float64ObservableGauge("wsproxy.worker.turn.longest", metric.WithUnit("s"), metric.WithDescription("The longest time that an event loop worked without waiting, in the last 15 to 30 seconds."))
+	i.tlsCertificateNotAfter, errs[28] = m.Float64ObservableGauge("wsproxy.tls.certificate.not_after", metric.WithUnit("s"), metric.WithDescription("Unix time at which a certificate expires."))
+	i.logSuppressed, errs[29] = m.Int64ObservableCounter("wsproxy.log.suppressed", metric.WithUnit("{record}"), metric.WithDescription("Log lines left out because they repeated."))
+	i.telemetryDropped, errs[30] = m.Int64ObservableCounter("wsproxy.telemetry.dropped", metric.WithUnit("{item}"), metric.WithDescription("Spans, log records and metrics of an export that did not reach the collector."))
+	i.processCPUTime, errs[31] = m.Float64ObservableCounter("process.cpu.time", metric.WithUnit("s"), metric.WithDescription("Processor time used."))
+	i.processMemoryUsage, errs[32] = m.Int64ObservableUpDownCounter("process.memory.usage", metric.WithUnit("By"), metric.WithDescription("Physical memory in use."))
+	i.processThreadCount, errs[33] = m.Int64ObservableUpDownCounter("process.thread.count", metric.WithUnit("{thread}"), metric.WithDescription("Threads of the process."))
+	i.processUnixFileDescriptorCount, errs[34] = m.Int64ObservableUpDownCounter("process.unix.file_descriptor.count", metric.WithUnit("{file_descriptor}"), metric.WithDescription("Open file descriptors."))
+	i.processUptime, errs[35] = m.Float64ObservableGauge("process.uptime", metric.WithUnit("s"), metric.WithDescription("Time since the process started."))
 	return &i, errors.Join(errs[:]...)
 }
 
@@ -96,6 +98,7 @@ func (i *instruments) observables() []metric.Observable {
 	return []metric.Observable{
 		i.phaseActive,
 		i.connectionActive,
+		i.connectionLimit,
 		i.io,
 		i.messages,
 		i.controlFrames,

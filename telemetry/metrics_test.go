@@ -78,7 +78,8 @@ func nonzero(lines []string) string {
 func TestKnownSeriesAreThereBeforeTheFirstConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Settings{Routes: chat, System: new(lifecycle.System), ViolationKinds: []string{"", "mask_missing"},
-			Certificates: func() []Certificate { return []Certificate{{"example.com", time.Unix(2e9, 0)}} }})
+			Certificates: func() []Certificate { return []Certificate{{"example.com", time.Unix(2e9, 0)}} },
+			Limits:       func() map[string]int { return map[string]int{"": 1000, "chat": 10, "quiet": 0} }})
 		got := points(h.collect())
 		h.close()
 		golden(t, "zero.metrics", strings.Join(got, "\n")+"\n")

@@ -76,6 +76,7 @@ func TestEmittedNamesAreTheSchemas(t *testing.T) {
 		var y lifecycle.System
 		h := newHarness(t, Settings{Routes: chat, Hosts: []string{"backend"}, System: &y, ViolationKinds: []string{"", "mask_missing"},
 			Certificates: func() []Certificate { return []Certificate{{"example.com", time.Now()}} },
+			Limits:       func() map[string]int { return map[string]int{"": 1, "chat": 1} },
 			Workers:      func() []lifecycle.Worker { return []lifecycle.Worker{{Connections: 1}} }})
 		y.Enter(lifecycle.StateCreated, "")
 		y.Enter(lifecycle.StateDraining, "SIGTERM")

@@ -40,6 +40,7 @@ type Settings struct {
 
 	Certificates   func() []Certificate      // nil: none
 	DrainRemaining func() int                // connections that a drain waits for; nil: 0
+	Limits         func() map[string]int     // of connections, by route; the process's under ""; nil: none
 	Workers        func() []lifecycle.Worker // event loops; nil: none
 
 	Log Log
@@ -109,6 +110,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.DrainRemaining == nil {
 		s.DrainRemaining = func() int { return 0 }
+	}
+	if s.Limits == nil {
+		s.Limits = func() map[string]int { return nil }
 	}
 	if s.Certificates == nil {
 		s.Certificates = func() []Certificate { return nil }

@@ -26,6 +26,7 @@ var schemaMetrics = map[string][]string{
 	"wsproxy.phase.duration":             {"wsproxy.phase.name", "wsproxy.route.name", "wsproxy.egress.type", "error.type"},
 	"wsproxy.phase.active":               {"wsproxy.phase.name"},
 	"wsproxy.connection.active":          {"wsproxy.mode", "wsproxy.route.name", "wsproxy.upstream.name", "wsproxy.config.current"},
+	"wsproxy.connection.limit":           {"wsproxy.route.name"},
 	"wsproxy.connection.duration":        {"wsproxy.route.name", "wsproxy.close.cause", "wsproxy.close.initiator"},
 	"wsproxy.connection.closes":          {"wsproxy.route.name", "wsproxy.close.cause", "wsproxy.close.initiator", "wsproxy.close.leg", "wsproxy.close.code_class"},
 	"wsproxy.connection.accepted":        {"wsproxy.route.name"},

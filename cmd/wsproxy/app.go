@@ -34,7 +34,8 @@ type app struct {
 	log       *slog.Logger
 	tls       *tlsconf.Store
 	engine    relay.Engine
-	observed  atomic.Pointer[relay.Engine] // engine, for telemetry, which is there before it
+	limits    atomic.Pointer[map[string]int] // of connections, for telemetry
+	observed  atomic.Pointer[relay.Engine]   // engine, for telemetry, which is there before it
 	proxy     *proxy.Server
 	admin     *admin.Server
 
@@ -168,6 +169,8 @@ func (a *app) compile() (string, error) {
 }
 
 func (a *app) serve() (string, error) {
+	a.proxy.Capacity = a.capacity()
+	a.limits.Store(new(a.connectionLimits(a.proxy.Capacity)))
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
 	a.running.Go(func() { a.tls.Watch(ctx) })

@@ -29,6 +29,12 @@ func (a *app) telemetrySettings() (telemetry.Settings, error) {
 		Interval: time.Duration(t.Metrics.Interval),
 		Registry: a.registry, System: a.system, Hosts: a.hosts(), ViolationKinds: violationKinds(),
 		Certificates: a.certificates, DrainRemaining: a.drainRemaining, Workers: a.workers,
+		Limits: func() map[string]int {
+			if limits := a.limits.Load(); limits != nil {
+				return *limits
+			}
+			return nil
+		},
 		Log: telemetry.Log{Format: logFormat(a.cfg.Log.Format), Level: a.cfg.Log.Level.Slog()},
 	}
 	for _, r := range a.cfg.Routes {

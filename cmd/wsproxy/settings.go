@@ -24,7 +24,7 @@ import (
 func (a *app) listenerSettings() ([]proxy.Listener, error) {
 	var all []proxy.Listener
 	for i, c := range a.cfg.Listeners {
-		l := proxy.Listener{TrustTrace: c.Trust.TraceContext}
+		l := proxy.Listener{TrustTrace: c.Trust.TraceContext, Limiter: limiter(listenerLimits(c.Limits))}
 		for _, n := range c.Trust.Proxies {
 			l.TrustedProxies = append(l.TrustedProxies, n.Prefix)
 		}
@@ -138,7 +138,7 @@ func (a *app) route(r config.Route, g *group) (*proxy.Route, error) {
 	t := r.Timeouts
 	framing := map[config.Framing]frame.Mode{config.FramingObserve: frame.ModeObserve, config.FramingOff: frame.ModeOff}
 	return &proxy.Route{
-		Name: r.Name, Match: r.Match, Origin: origins.Allow,
+		Name: r.Name, Match: r.Match, Origin: origins.Allow, Limiter: limiter(routeLimits(r.Limits)),
 		RejectHTTP: r.HTTP == config.PlainHTTPReject, OwnHost: !r.PreserveHost, ServerTiming: r.ServerTiming,
 		Framing: framing[r.Framing], Retries: r.Retries, Handshake: time.Duration(t.Handshake),
 		Policy: relay.Policy{

@@ -40,6 +40,7 @@ func NewLoops(n int, log *slog.Logger) (*Loops, error) {
 			e.Close()
 			return nil, fmt.Errorf("event loop: %w", err)
 		}
+		l.pipes.most = pipesFor(n)
 		e.workers = append(e.workers, l)
 		e.turning.Go(l.run)
 	}

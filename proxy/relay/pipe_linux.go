@@ -25,8 +25,19 @@ const (
 	maxPipes = 64
 )
 
+// pipesFor is how many pipes each of some loops may have: all of theirs together are no more than a
+// thirty-second of the process's descriptors.
+func pipesFor(loops int) int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 0
+	}
+	return int(min(limit.Cur/64/uint64(loops), maxPipes))
+}
+
 // pipes are a loop's; idle ones are kept.
 type pipes struct {
+	most int
 	idle []*pipe
 	made int
 }
@@ -39,7 +50,7 @@ func (p *pipes) get() *pipe {
 		return taken
 	}
 	var fds [2]int
-	if p.made == maxPipes || unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
+	if p.made >= p.most || unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
 		return nil
 	}
 	unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize)

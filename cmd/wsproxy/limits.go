@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"wsproxy/access"
+	"wsproxy/config"
+	"wsproxy/proxy"
+)
+
+// capacity is how much the process takes on. It is asked for once everything is open that is open for
+// good.
+func (a *app) capacity() proxy.Capacity {
+	l := a.cfg.Limits
+	c := proxy.Capacity{Connections: l.Connections, Pending: l.Handshakes}
+	limit, open := descriptors()
+	if limit == 0 {
+		return c
+	}
+	c.Descriptors, c.Pending = shareOut(limit, open, l.Handshakes)
+	if can := (proxy.Capacity{Descriptors: c.Descriptors}).Limit(); can < l.Connections {
+		a.log.Warn(fmt.Sprintf("limits.connections is %d, but the limit of %d open files has room for %d; raise it with ulimit -n or LimitNOFILE=",
+			l.Connections, limit, can))
+	}
+	return c
+}
+
+// shareOut divides a limit of open files, of which open are in use. What it leaves is for telemetry, the
+// admin port, health checks, files, and the event loops' pipes.
+func shareOut(limit, open, handshakes int) (connections, pending int) {
+	margin := 16 + min(limit/16, 1024+128*runtime.GOMAXPROCS(0))
+	free := max(limit-open-margin, 8)
+	pending = max(min(handshakes, free/4), 1)
+	return free - pending, pending
+}
+
+// countOpen is how many descriptors are open, or a guess.
+func countOpen() int {
+	for _, folder := range []string{"/proc/self/fd", "/dev/fd"} {
+		if names, err := os.ReadDir(folder); err == nil {
+			return len(names)
+		}
+	}
+	return 32
+}
+
+// connectionLimits are the limits of connections as telemetry shows them: by route, the process's under "".
+func (a *app) connectionLimits(c proxy.Capacity) map[string]int {
+	all := map[string]int{"": c.Limit()}
+	for _, r := range a.cfg.Routes {
+		all[r.Name] = r.Limits.Connections
+	}
+	return all
+}
+
+// limiter makes a limiter, nil if there is nothing to limit.
+func limiter(l access.Limits) proxy.Limiter {
+	if l == (access.Limits{}) {
+		return nil
+	}
+	return access.NewLimiter(l)
+}
+
+func listenerLimits(l config.ListenerLimits) access.Limits {
+	return access.Limits{
+		Connections: l.Connections, PerClient: l.PerClient, Rate: l.HandshakesPerSecond, ClientRate: l.ClientHandshakesPerSecond,
+	}
+}
+
+func routeLimits(l config.Limits) access.Limits {
+	return access.Limits{
+		Connections: l.Connections, PerClient: l.PerClient, Rate: l.HandshakesPerSecond, ClientRate: l.ClientHandshakesPerSecond,
+	}
+}

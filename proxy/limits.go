@@ -1,0 +1,77 @@
+package proxy
+
+import (
+	"net/netip"
+
+	"wsproxy/lifecycle"
+)
+
+// Limiter bounds the connections of a listener or a route. client is not valid where it has no IP
+// address.
+type Limiter interface {
+	// Handshake counts a handshake, or says why there are too many.
+	Handshake(client netip.Addr) *lifecycle.Failure
+
+	// Connect counts a connection until release is called, once, or says why there are too many.
+	// identity is who the client has shown to be, empty if it need not.
+	Connect(client netip.Addr, identity string) (release func(), refused *lifecycle.Failure)
+}
+
+// limiters are those that the connection is held to.
+func (u *upgrade) limiters() []Limiter {
+	var all []Limiter
+	for _, l := range []Limiter{u.in.listener.Limiter, u.route.Limiter} {
+		if l != nil {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+func (u *upgrade) handshakeLimits() *lifecycle.Failure {
+	for _, l := range u.limiters() {
+		if f := l.Handshake(u.clientAddress()); f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+func (u *upgrade) connectionLimits() *lifecycle.Failure {
+	for _, l := range u.limiters() {
+		release, f := l.Connect(u.clientAddress(), "")
+		if f != nil {
+			return f
+		}
+		u.permits = append(u.permits, release)
+	}
+	return nil
+}
+
+// clientAddress is the client's behind trusted hops.
+func (u *upgrade) clientAddress() netip.Addr {
+	ip, _ := parseAddress(u.origin.client)
+	return ip
+}
+
+// hold is what a connection has of what there is only so much of.
+type hold struct {
+	target  func()
+	permits []func()
+	seat    *seat
+}
+
+func (u *upgrade) hold() hold { return hold{u.release, u.permits, u.in.seat} }
+
+// release gives it all back. Both sockets are closed.
+func (h *hold) release() {
+	if h.target != nil {
+		h.target()
+	}
+	for _, release := range h.permits {
+		release()
+	}
+	if h.seat != nil {
+		h.seat.leave()
+	}
+}
