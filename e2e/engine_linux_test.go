@@ -66,30 +66,29 @@ func withoutEngine(t *testing.T, why string) *engine {
 	return nil
 }
 
-// dial connects inside the engine's network namespace. The thread that enters it is thrown away.
+// dial connects inside the engine's network namespace. The thread goes back to where it was: if it ended, so
+// would every process that it has started.
 func (e *engine) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
+	home, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return nil, err
 	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread()
-		space, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", e.cmd.Process.Pid))
-		if err != nil {
-			done <- result{err: err}
-			return
-		}
-		defer space.Close()
-		if err := unix.Setns(int(space.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{err: err}
-			return
-		}
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
+	defer home.Close()
+	inside, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", e.cmd.Process.Pid))
+	if err != nil {
+		return nil, err
+	}
+	defer inside.Close()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Setns(int(inside.Fd()), unix.CLONE_NEWNET); err != nil {
+		return nil, err
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+		panic(err) // whatever runs on this thread would be in the wrong network
+	}
+	return conn, err
 }
 
 func (e *engine) docker(ctx context.Context, args ...string) (string, error) {
