@@ -92,11 +92,9 @@ func (h *house) checkMetrics(t *testing.T, w *wsproxy, all []*played) {
 }
 
 // lateBirths are series that are not made before their first event. Close codes that endpoints choose are too
-// many to be made beforehand, and so are the reasons for retries of each upstream. The other closes are those
-// that wsproxy itself sends a code for: to be made at zero, too.
+// many to be made beforehand.
 var lateBirths = map[string]bool{
-	"client_close 4xxx": true, "upstream_close 4xxx": true, "retry connection_refused": true,
-	"upstream_gone 1012": true, "upstream_reset 1012": true, "tls_error 1001": true, "slow_peer 1001": true,
+	"client_close 4xxx": true, "upstream_close 4xxx": true,
 }
 
 // birth tells a series by what it is about.

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -15,7 +16,8 @@ import (
 // snapshot of the registry serves all instruments, so that they agree with each other.
 type collection struct {
 	settings   *Settings
-	on         *instruments
+	metrics    *metrics
+	on         *instruments // of the provider that collects
 	known      known
 	losses     *losses
 	suppressed *suppressor
@@ -55,16 +57,33 @@ type dropKey struct {
 
 func newCollection(s *Settings, m *metrics, l *losses, z *sizes, suppressed *suppressor) *collection {
 	return &collection{
-		settings: s, on: m.on, known: m.known, losses: l, sizes: z, suppressed: suppressed, process: newProcess(), workers: newWorkers(),
+		settings: s, metrics: m, known: m.known, losses: l, sizes: z, suppressed: suppressed, process: newProcess(), workers: newWorkers(),
 		flows: newSets(flowKey.attributes), actives: newSets(activeKey.attributes), limits: newSets(limitAttributes), states: newSets(stateAttributes),
 		phases: newSets(phaseAttributes), drops: newSets(dropKey.attributes), certificates: newSets(certificateAttributes),
 	}
+}
+
+// attach makes the instruments on p and has them observed; what is recorded from now on goes there.
+func (c *collection) attach(p metric.MeterProvider) error {
+	meter := p.Meter(scopeName, metric.WithInstrumentationVersion(c.settings.Version), metric.WithSchemaURL(schemaURL))
+	on, err := newInstruments(meter)
+	if err != nil {
+		return fmt.Errorf("make instruments: %w", err)
+	}
+	there := *c
+	there.on = on
+	if _, err := meter.RegisterCallback(there.observe, on.observables()...); err != nil {
+		return fmt.Errorf("observe instruments: %w", err)
+	}
+	c.metrics.on.Store(on)
+	return nil
 }
 
 // observe is called once per reader and collection.
 func (c *collection) observe(_ context.Context, o metric.Observer) error {
 	snapshot := c.sizes.snapshots.take(c.settings.Registry)
 	c.settle() // after the snapshot, in which those connections are not open any more
+	c.metrics.observe(o, c.on)
 	for _, p := range lifecycle.Phases() {
 		o.ObserveInt64(c.on.phaseActive, int64(snapshot.Phases[p]), c.phases.of(p).observe...)
 	}

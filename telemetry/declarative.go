@@ -14,8 +14,13 @@ import (
 
 // fromFile builds the providers as OTEL_CONFIG_FILE says. /metrics stays. The file's exporters and
 // sampler are otelconf's own: message sizes are on /metrics only, what it drops is counted by the
-// SDK's otel.sdk.* metrics only, and linked roots are sampled like any other.
-func (p *providers) fromFile(ctx context.Context, file string, s *Settings, prometheus sdkmetric.Reader) error {
+// SDK's otel.sdk.* metrics only, linked roots are sampled like any other, and its views stand for policies.
+func (p *providers) fromFile(ctx context.Context, file string, s *Settings, z *sizes) error {
+	prometheus, handler, err := newPrometheus(z)
+	if err != nil {
+		return err
+	}
+	p.prometheus = handler
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("OTEL_CONFIG_FILE: %w", err)
@@ -36,7 +41,8 @@ func (p *providers) fromFile(ctx context.Context, file string, s *Settings, prom
 	// Each provider is shut down by itself; the SDK's own Shutdown lets one use up the others' time.
 	if m, ok := sdk.MeterProvider().(*sdkmetric.MeterProvider); ok {
 		p.stops = append(p.stops, m.Shutdown)
-		if err := p.useMetrics(m); err != nil {
+		p.metrics = m
+		if err := observeLibraries(m); err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,7 @@ type errorHandler struct {
 }
 
 func (h *errorHandler) Handle(err error) {
-	if err == nil {
+	if err == nil || isEnd(err) {
 		return
 	}
 	kind, attrs := describeError(err)
@@ -34,6 +34,12 @@ func (h *errorHandler) Handle(err error) {
 		attrs = append(attrs, slog.Int64("suppressed", omitted))
 	}
 	slog.New(h.console.lines).LogAttrs(context.Background(), slog.LevelWarn, "telemetry export has trouble", attrs...)
+}
+
+// isEnd says whether err is only that a reader was shut down while it collected.
+func isEnd(err error) bool {
+	_, export := errors.AsType[*exportError](err)
+	return !export && errors.Is(err, context.Canceled)
 }
 
 func (h *errorHandler) due(kind string, now time.Time) (omitted int64, ok bool) {

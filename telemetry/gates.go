@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 
 	sdklog "go.opentelemetry.io/otel/sdk/log"
-	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
@@ -116,24 +114,4 @@ func newLogGate(e sdklog.Exporter, limit int, life context.Context, l *losses) *
 	g := &logGate{gate: gate{signal: signalLogs, limit: int64(limit), losses: l, life: life}}
 	g.Processor = sdklog.NewBatchProcessor(&logExporter{e, &g.gate}, sdklog.WithMaxQueueSize(limit))
 	return g
-}
-
-// metricExporter counts the metrics that did not arrive. Most are sums: the next export makes up for
-// them, but the time between has no points.
-type metricExporter struct {
-	sdkmetric.Exporter
-	losses *losses
-	life   context.Context
-}
-
-func (e *metricExporter) Export(ctx context.Context, data *metricdata.ResourceMetrics) error {
-	return guarded(ctx, e.life, e.losses, signalMetrics, metricCount(data), func(ctx context.Context) error { return e.Exporter.Export(ctx, data) })
-}
-
-func metricCount(data *metricdata.ResourceMetrics) int {
-	n := 0
-	for _, s := range data.ScopeMetrics {
-		n += len(s.Metrics)
-	}
-	return n
 }

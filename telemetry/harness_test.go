@@ -37,6 +37,14 @@ type harness struct {
 	reader   *sdkmetric.ManualReader
 	records  *memoryLogs
 	console  *bytes.Buffer
+	delta    bool // sums are collected as deltas
+}
+
+func (h *harness) temporality(k sdkmetric.InstrumentKind) metricdata.Temporality {
+	if h.delta {
+		return sdkmetric.DeltaTemporalitySelector(k)
+	}
+	return metricdata.CumulativeTemporality
 }
 
 func newHarness(t testing.TB, s Settings) *harness {
@@ -53,17 +61,21 @@ func newHarness(t testing.TB, s Settings) *harness {
 		t.Fatal(err)
 	}
 	z := &sizes{settings: &s, started: time.Now()}
-	h.reader = sdkmetric.NewManualReader(sdkmetric.WithProducer(z))
-	metrics := sdkmetric.NewMeterProvider(append(meterOptions(&s), sdkmetric.WithReader(h.reader))...)
+	metrics := &meters{settings: &s, sizes: z, resource: resource.Empty(), push: func(context.Context, *rules) ([]sdkmetric.Reader, error) {
+		h.reader = sdkmetric.NewManualReader(sdkmetric.WithProducer(z), sdkmetric.WithTemporalitySelector(h.temporality))
+		return []sdkmetric.Reader{h.reader}, nil
+	}}
+	metrics.libraries = &libraries{reader: sdkmetric.NewManualReader()}
+	metrics.libraries.provider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(metrics.libraries.reader))
 	exporter := sdktrace.NewSimpleSpanProcessor(h.spans)
 	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(exporter), sdktrace.WithSampler(linkedSampler{sampler}))
 	keeper := sdklog.NewSimpleProcessor(h.records)
 	logs := sdklog.NewLoggerProvider(sdklog.WithProcessor(keeper))
 	p := &providers{
-		traces: traces, metrics: metrics, logs: logs, recording: newRecording(sampler, exporter, resource.Default(), s.Version),
+		traces: traces, meters: metrics, prometheus: metrics, logs: logs, recording: newRecording(sampler, exporter, resource.Default(), s.Version),
 		blanks:     newBlanks(keeper, resource.Default(), s.Version),
 		propagator: autoprop.NewTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}),
-		stops:      []func(context.Context) error{metrics.Shutdown, traces.Shutdown, logs.Shutdown},
+		stops:      []func(context.Context) error{metrics.shutdown, traces.Shutdown, logs.Shutdown},
 	}
 	if h.Telemetry, err = assemble(s, p, newLosses(), z, newConsole(s.Log)); err != nil {
 		t.Fatal(err)

@@ -18,18 +18,18 @@ type instruments struct {
 	connectionActive               metric.Int64ObservableUpDownCounter
 	connectionLimit                metric.Int64ObservableUpDownCounter
 	connectionDuration             metric.Float64Histogram
-	connectionCloses               metric.Int64Counter
-	connectionAccepted             metric.Int64Counter
-	connectionOpened               metric.Int64Counter
-	connectionFailed               metric.Int64Counter
-	connectionRejected             metric.Int64Counter
-	connectionUnused               metric.Int64Counter
+	connectionCloses               metric.Int64ObservableCounter
+	connectionAccepted             metric.Int64ObservableCounter
+	connectionOpened               metric.Int64ObservableCounter
+	connectionFailed               metric.Int64ObservableCounter
+	connectionRejected             metric.Int64ObservableCounter
+	connectionUnused               metric.Int64ObservableCounter
 	io                             metric.Int64ObservableCounter
 	messages                       metric.Int64ObservableCounter
 	controlFrames                  metric.Int64ObservableCounter
 	stallTime                      metric.Float64ObservableCounter
 	protocolViolations             metric.Int64ObservableCounter
-	upstreamRetries                metric.Int64Counter
+	upstreamRetries                metric.Int64ObservableCounter
 	systemStatus                   metric.Int64ObservableUpDownCounter
 	drainRemaining                 metric.Int64ObservableUpDownCounter
 	workerConnections              metric.Int64ObservableUpDownCounter
@@ -63,18 +63,18 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 	i.connectionLimit, errs[6] = m.Int64ObservableUpDownCounter("wsproxy.connection.limit", metric.WithUnit("{connection}"), metric.WithDescription("How many WebSockets a route takes at most; without a route name, the whole process. Absent where there is no limit."))
 	i.connectionDuration, errs[7] = m.Float64Histogram("wsproxy.connection.duration", metric.WithUnit("s"), metric.WithDescription("Life of a WebSocket, from the 101 to the end of both sockets."),
 		metric.WithExplicitBucketBoundaries(1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400))
-	i.connectionCloses, errs[8] = m.Int64Counter("wsproxy.connection.closes", metric.WithUnit("{connection}"), metric.WithDescription("WebSockets ended."))
-	i.connectionAccepted, errs[9] = m.Int64Counter("wsproxy.connection.accepted", metric.WithUnit("{connection}"), metric.WithDescription("Connections that sent a WebSocket request, or that failed before they could: opened, rejected, failed, or still in progress."))
-	i.connectionOpened, errs[10] = m.Int64Counter("wsproxy.connection.opened", metric.WithUnit("{connection}"), metric.WithDescription("Connections upgraded."))
-	i.connectionFailed, errs[11] = m.Int64Counter("wsproxy.connection.failed", metric.WithUnit("{connection}"), metric.WithDescription("Connections that failed before they were upgraded, other than by refusal."))
-	i.connectionRejected, errs[12] = m.Int64Counter("wsproxy.connection.rejected", metric.WithUnit("{connection}"), metric.WithDescription("Connections refused before dialling."))
-	i.connectionUnused, errs[13] = m.Int64Counter("wsproxy.connection.unused", metric.WithUnit("{connection}"), metric.WithDescription("Connections whose client left without a byte."))
+	i.connectionCloses, errs[8] = m.Int64ObservableCounter("wsproxy.connection.closes", metric.WithUnit("{connection}"), metric.WithDescription("WebSockets ended."))
+	i.connectionAccepted, errs[9] = m.Int64ObservableCounter("wsproxy.connection.accepted", metric.WithUnit("{connection}"), metric.WithDescription("Connections that sent a WebSocket request, or that failed before they could: opened, rejected, failed, or still in progress."))
+	i.connectionOpened, errs[10] = m.Int64ObservableCounter("wsproxy.connection.opened", metric.WithUnit("{connection}"), metric.WithDescription("Connections upgraded."))
+	i.connectionFailed, errs[11] = m.Int64ObservableCounter("wsproxy.connection.failed", metric.WithUnit("{connection}"), metric.WithDescription("Connections that failed before they were upgraded, other than by refusal."))
+	i.connectionRejected, errs[12] = m.Int64ObservableCounter("wsproxy.connection.rejected", metric.WithUnit("{connection}"), metric.WithDescription("Connections refused before dialling."))
+	i.connectionUnused, errs[13] = m.Int64ObservableCounter("wsproxy.connection.unused", metric.WithUnit("{connection}"), metric.WithDescription("Connections whose client left without a byte."))
 	i.io, errs[14] = m.Int64ObservableCounter("wsproxy.io", metric.WithUnit("By"), metric.WithDescription("Bytes relayed, counted at the read."))
 	i.messages, errs[15] = m.Int64ObservableCounter("wsproxy.messages", metric.WithUnit("{message}"), metric.WithDescription("Messages relayed."))
 	i.controlFrames, errs[16] = m.Int64ObservableCounter("wsproxy.control_frames", metric.WithUnit("{frame}"), metric.WithDescription("Control frames relayed."))
 	i.stallTime, errs[18] = m.Float64ObservableCounter("wsproxy.stall.time", metric.WithUnit("s"), metric.WithDescription("Time that a direction was blocked by a slow receiver."))
 	i.protocolViolations, errs[19] = m.Int64ObservableCounter("wsproxy.protocol.violations", metric.WithUnit("{violation}"), metric.WithDescription("Framing violations."))
-	i.upstreamRetries, errs[20] = m.Int64Counter("wsproxy.upstream.retries", metric.WithUnit("{retry}"), metric.WithDescription("Further attempts at dialling, by why the one before failed."))
+	i.upstreamRetries, errs[20] = m.Int64ObservableCounter("wsproxy.upstream.retries", metric.WithUnit("{retry}"), metric.WithDescription("Further attempts at dialling, by why the one before failed."))
 	i.systemStatus, errs[21] = m.Int64ObservableUpDownCounter("wsproxy.system.status", metric.WithUnit("1"), metric.WithDescription("1 for the state that the process is in, 0 for the others."))
 	i.drainRemaining, errs[22] = m.Int64ObservableUpDownCounter("wsproxy.drain.remaining", metric.WithUnit("{connection}"), metric.WithDescription("Connections that a drain still waits for."))
 	i.workerConnections, errs[23] = m.Int64ObservableUpDownCounter("wsproxy.worker.connections", metric.WithUnit("{connection}"), metric.WithDescription("Open connections of an event loop."))
@@ -99,11 +99,18 @@ func (i *instruments) observables() []metric.Observable {
 		i.phaseActive,
 		i.connectionActive,
 		i.connectionLimit,
+		i.connectionCloses,
+		i.connectionAccepted,
+		i.connectionOpened,
+		i.connectionFailed,
+		i.connectionRejected,
+		i.connectionUnused,
 		i.io,
 		i.messages,
 		i.controlFrames,
 		i.stallTime,
 		i.protocolViolations,
+		i.upstreamRetries,
 		i.systemStatus,
 		i.drainRemaining,
 		i.workerConnections,

@@ -1,7 +1,7 @@
 package telemetry
 
 import (
-	"context"
+	"cmp"
 
 	"wsproxy/lifecycle"
 )
@@ -53,80 +53,101 @@ func protocolVersion(v string) string {
 // zero makes the counters' series that can be expected, so that graphs show zeros and the first
 // increase is seen. Histograms have no points before their first.
 func (m *metrics) zero(s *Settings) {
-	ctx := context.Background()
-	m.on.connectionUnused.Add(ctx, 0)
-	names := []string{other}
+	m.unuseds.add(struct{}{}, 0)
+	m.zeroRoute(other)
 	for _, r := range s.Routes {
-		names = append(names, r.Name)
+		m.zeroRoute(r.Name)
+		m.zeroCloses(r, s.DrainCode)
+		m.zeroRetries(r.Upstream)
 	}
-	for _, route := range names {
-		m.on.connectionAccepted.Add(ctx, 0, m.routes.of(route).add...)
-		m.on.connectionOpened.Add(ctx, 0, m.routes.of(route).add...)
-		for _, p := range lifecycle.Phases() {
-			for _, r := range lifecycle.Reasons(p) {
-				m.zeroFailure(ctx, route, p, r)
-			}
-		}
-		if route != other {
-			m.zeroCloses(ctx, route)
+}
+
+func (m *metrics) zeroRoute(name string) {
+	m.accepts.add(name, 0)
+	m.opens.add(name, 0)
+	for _, p := range lifecycle.Phases() {
+		for _, r := range lifecycle.Reasons(p) {
+			m.zeroFailure(name, p, r)
 		}
 	}
 }
 
 // zeroFailure leaves out what can't be: a route is known from its phase on, and only then.
-func (m *metrics) zeroFailure(ctx context.Context, route string, p lifecycle.Phase, r lifecycle.Reason) {
+func (m *metrics) zeroFailure(route string, p lifecycle.Phase, r lifecycle.Reason) {
 	if early := p < lifecycle.PhaseRoute; early != (route == other) && p != lifecycle.PhaseRoute {
 		return
 	}
 	k := phaseKey{route: route, phase: p, failed: r}
 	if f := (&lifecycle.Failure{Phase: p, Reason: r}); f.Kind() == lifecycle.OutcomeRejected {
 		k.phase = lifecycle.PhaseNone
-		m.on.connectionRejected.Add(ctx, 0, m.refusals.of(k).add...)
+		m.refusals.add(k, 0)
 		return
 	}
-	m.on.connectionFailed.Add(ctx, 0, m.failures.of(k).add...)
+	m.failures.add(k, 0)
 }
 
 // usualClose is a cause with what usually comes with it. Other combinations appear as they happen.
 type usualClose struct {
 	cause     lifecycle.Cause
 	initiator lifecycle.Initiator
-	legs      []lifecycle.Leg
-	codes     []string
+	leg       lifecycle.Leg
+	codes     []int
 }
 
-var (
-	noLeg   = []lifecycle.Leg{lifecycle.LegNone}
-	oneLeg  = []lifecycle.Leg{lifecycle.LegClient, lifecycle.LegUpstream}
-	noCode  = []string{"none"}
-	leaving = []string{"none", "1000", "1001"}
-)
-
-var usualCloses = []usualClose{
-	{lifecycle.CauseClientClose, lifecycle.InitiatorClient, noLeg, leaving},
-	{lifecycle.CauseUpstreamClose, lifecycle.InitiatorUpstream, noLeg, leaving},
-	{lifecycle.CauseClientGone, lifecycle.InitiatorClient, noLeg, noCode},
-	{lifecycle.CauseUpstreamGone, lifecycle.InitiatorUpstream, noLeg, noCode},
-	{lifecycle.CauseClientReset, lifecycle.InitiatorClient, noLeg, noCode},
-	{lifecycle.CauseUpstreamReset, lifecycle.InitiatorUpstream, noLeg, noCode},
-	{lifecycle.CauseClientTimeout, lifecycle.InitiatorClient, noLeg, noCode},
-	{lifecycle.CauseUpstreamTimeout, lifecycle.InitiatorUpstream, noLeg, noCode},
-	{lifecycle.CauseIdleTimeout, lifecycle.InitiatorProxy, noLeg, []string{"1001"}},
-	{lifecycle.CausePongTimeout, lifecycle.InitiatorProxy, oneLeg[:1], []string{"1001"}},
-	{lifecycle.CausePongTimeout, lifecycle.InitiatorProxy, oneLeg[1:], []string{"1012"}},
-	{lifecycle.CauseSlowPeer, lifecycle.InitiatorProxy, oneLeg, noCode},
-	{lifecycle.CauseProtocolError, lifecycle.InitiatorProxy, oneLeg, []string{"1002"}},
-	{lifecycle.CauseMaxLifetime, lifecycle.InitiatorProxy, noLeg, []string{"1012"}},
-	{lifecycle.CauseDrain, lifecycle.InitiatorProxy, noLeg, []string{"1012"}},
-	{lifecycle.CauseForcedStop, lifecycle.InitiatorProxy, noLeg, noCode},
-	{lifecycle.CauseInternal, lifecycle.InitiatorProxy, noLeg, []string{"1011"}},
+// usualCloses are those of a route whose clients get the code lost when their upstream went away, in a
+// process that drains with the code drain. Of the codes that endpoints choose only the commonest are
+// among them.
+func usualCloses(lost, drain int) []usualClose {
+	const (
+		client, upstream, proxy = lifecycle.InitiatorClient, lifecycle.InitiatorUpstream, lifecycle.InitiatorProxy
+		none                    = lifecycle.NoCode
+	)
+	leaving, told := []int{none, 1000, 1001}, []int{none, lost}
+	all := []usualClose{
+		{lifecycle.CauseClientClose, client, lifecycle.LegNone, leaving},
+		{lifecycle.CauseUpstreamClose, upstream, lifecycle.LegNone, leaving},
+		{lifecycle.CauseClientGone, client, lifecycle.LegNone, []int{none}},
+		{lifecycle.CauseUpstreamGone, upstream, lifecycle.LegNone, told},
+		{lifecycle.CauseClientReset, client, lifecycle.LegNone, []int{none}},
+		{lifecycle.CauseUpstreamReset, upstream, lifecycle.LegNone, told},
+		{lifecycle.CauseClientTimeout, client, lifecycle.LegNone, []int{none}},
+		{lifecycle.CauseUpstreamTimeout, upstream, lifecycle.LegNone, told},
+		{lifecycle.CauseTLSError, client, lifecycle.LegClient, []int{none, 1001}},
+		{lifecycle.CauseTLSError, upstream, lifecycle.LegUpstream, told},
+		{lifecycle.CauseIdleTimeout, proxy, lifecycle.LegNone, []int{1001}},
+		{lifecycle.CauseMaxLifetime, proxy, lifecycle.LegNone, []int{1012}},
+		{lifecycle.CauseAuthExpired, proxy, lifecycle.LegNone, []int{4401}},
+		{lifecycle.CauseDrain, proxy, lifecycle.LegNone, []int{drain}},
+		{lifecycle.CauseForcedStop, proxy, lifecycle.LegNone, []int{none}},
+		{lifecycle.CauseReload, proxy, lifecycle.LegNone, []int{1012}},
+		{lifecycle.CauseAdmin, proxy, lifecycle.LegNone, []int{1008}},
+		{lifecycle.CauseInternal, proxy, lifecycle.LegNone, []int{1011}},
+	}
+	for _, cut := range []lifecycle.Cause{lifecycle.CauseSlowPeer, lifecycle.CausePongTimeout} {
+		all = append(all, usualClose{cut, proxy, lifecycle.LegClient, []int{none, 1001}}, usualClose{cut, proxy, lifecycle.LegUpstream, told})
+	}
+	for cause, code := range map[lifecycle.Cause]int{
+		lifecycle.CauseProtocolError: 1002, lifecycle.CauseMessageRate: 1008, lifecycle.CauseMessageTooBig: 1009,
+	} {
+		all = append(all, usualClose{cause, proxy, lifecycle.LegClient, []int{code}}, usualClose{cause, proxy, lifecycle.LegUpstream, []int{code}})
+	}
+	return all
 }
 
-func (m *metrics) zeroCloses(ctx context.Context, route string) {
-	for _, u := range usualCloses {
-		for _, leg := range u.legs {
-			for _, code := range u.codes {
-				m.on.connectionCloses.Add(ctx, 0, m.closes.of(closeKey{route, u.cause, u.initiator, leg, code}).add...)
+func (m *metrics) zeroCloses(r Route, drain int) {
+	for _, u := range usualCloses(cmp.Or(r.LostCode, 1012), cmp.Or(drain, 1012)) {
+		for _, code := range u.codes {
+			m.closes.add(closeKey{r.Name, u.cause, u.initiator, u.leg, closeCodeClass(code)}, 0)
+		}
+	}
+}
+
+// zeroRetries makes the series of every reason that an attempt may fail for.
+func (m *metrics) zeroRetries(upstream string) {
+	for p := lifecycle.PhaseDNS; p <= lifecycle.PhaseUpgrade; p++ {
+		for _, r := range lifecycle.Reasons(p) {
+			if r != lifecycle.ReasonClientGone && r != lifecycle.ReasonCanceled {
+				m.retries.add(retryKey{upstream, r}, 0)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -9,22 +10,25 @@ import (
 	"wsproxy/lifecycle"
 )
 
-// metrics records what happens once per connection or phase. What happens more often is counted by
-// lifecycle's atomics and summed up at collection. A nil *metrics records nothing.
+// metrics records what happens once per connection or phase: counters in tallies, which are observed at
+// collection, and histograms. What happens more often is counted by lifecycle's atomics and summed up
+// at collection. A nil *metrics records nothing.
 type metrics struct {
-	on    *instruments
+	on    atomic.Pointer[instruments] // of the provider that is in use
 	known known
 
 	exchanges *sets[exchange]
 	lookups   *sets[lookup]
 	phases    *sets[phaseKey]
-	closes    *sets[closeKey]
-	routes    *sets[string]
-	failures  *sets[phaseKey]
-	refusals  *sets[phaseKey]
-	retries   *sets[retryKey]
 	lifetimes *sets[closeKey]
-	none      *set
+
+	unuseds  *tallies[struct{}]
+	accepts  *tallies[string]
+	opens    *tallies[string]
+	failures *tallies[phaseKey]
+	refusals *tallies[phaseKey]
+	closes   *tallies[closeKey]
+	retries  *tallies[retryKey]
 }
 
 // exchange is a request and its response.
@@ -59,30 +63,33 @@ type retryKey struct {
 	failed   lifecycle.Reason
 }
 
-func newMetrics(s *Settings, p metric.MeterProvider, l *losses, z *sizes, suppressed *suppressor, settle func()) (*metrics, error) {
-	meter := p.Meter(scopeName, metric.WithInstrumentationVersion(s.Version), metric.WithSchemaURL(schemaURL))
-	on, err := newInstruments(meter)
-	if err != nil {
-		return nil, err
-	}
+func newMetrics(s *Settings) *metrics {
 	m := &metrics{
-		on: on, known: newKnown(s),
-		exchanges: newSets(exchange.attributes), lookups: newSets(lookup.attributes), phases: newSets(phaseKey.attributes),
-		closes: newSets(closeKey.attributes), routes: newSets(routeAttributes), failures: newSets(phaseKey.failure),
-		refusals: newSets(phaseKey.refusal), retries: newSets(retryKey.attributes), lifetimes: newSets(closeKey.lifetime),
-		none: new(set),
+		known: newKnown(s), exchanges: newSets(exchange.attributes), lookups: newSets(lookup.attributes),
+		phases: newSets(phaseKey.attributes), lifetimes: newSets(closeKey.lifetime),
+		unuseds: newTallies(func(struct{}) list { return nil }), accepts: newTallies(routeAttributes), opens: newTallies(routeAttributes),
+		failures: newTallies(phaseKey.failure), refusals: newTallies(phaseKey.refusal), closes: newTallies(closeKey.attributes),
+		retries: newTallies(retryKey.attributes),
 	}
 	m.zero(s)
-	c := newCollection(s, m, l, z, suppressed)
-	c.settle = settle
-	_, err = meter.RegisterCallback(c.observe, on.observables()...)
-	return m, err
+	return m
+}
+
+// observe is called once per reader and collection.
+func (m *metrics) observe(o metric.Observer, on *instruments) {
+	m.unuseds.observe(o, on.connectionUnused)
+	m.accepts.observe(o, on.connectionAccepted)
+	m.opens.observe(o, on.connectionOpened)
+	m.failures.observe(o, on.connectionFailed)
+	m.refusals.observe(o, on.connectionRejected)
+	m.closes.observe(o, on.connectionCloses)
+	m.retries.observe(o, on.upstreamRetries)
 }
 
 // accepted counts a connection that asked for an upgrade, or that failed before it could.
-func (m *metrics) accepted(ctx context.Context, route string) {
+func (m *metrics) accepted(route string) {
 	if m != nil {
-		m.on.connectionAccepted.Add(ctx, 1, m.routes.of(route).add...)
+		m.accepts.add(route, 1)
 	}
 }
 
@@ -94,30 +101,30 @@ func (m *metrics) route(c *lifecycle.Connection) string {
 	return m.known.route(c.Facts().Route)
 }
 
-func (m *metrics) opened(ctx context.Context, route string) {
+func (m *metrics) opened(route string) {
 	if m != nil {
-		m.on.connectionOpened.Add(ctx, 1, m.routes.of(route).add...)
+		m.opens.add(route, 1)
 	}
 }
 
 func (m *metrics) unused() {
 	if m != nil {
-		m.on.connectionUnused.Add(context.Background(), 1)
+		m.unuseds.add(struct{}{}, 1)
 	}
 }
 
 // failed counts a connection that was refused or failed.
-func (m *metrics) failed(ctx context.Context, route string, o *lifecycle.Outcome) {
+func (m *metrics) failed(route string, o *lifecycle.Outcome) {
 	if m == nil {
 		return
 	}
 	k := phaseKey{route: route, phase: o.Failure.Phase, failed: o.Failure.Reason}
 	if o.Kind == lifecycle.OutcomeRejected {
 		k.phase = lifecycle.PhaseNone
-		m.on.connectionRejected.Add(ctx, 1, m.refusals.of(k).add...)
+		m.refusals.add(k, 1)
 		return
 	}
-	m.on.connectionFailed.Add(ctx, 1, m.failures.of(k).add...)
+	m.failures.add(k, 1)
 }
 
 func (m *metrics) closed(ctx context.Context, route string, opened time.Time, o *lifecycle.Outcome) {
@@ -127,9 +134,9 @@ func (m *metrics) closed(ctx context.Context, route string, opened time.Time, o 
 	k := closeKey{
 		route: route, cause: o.Close.Cause, initiator: o.Close.Initiator, leg: o.Close.Leg, code: closeCodeClass(o.Close.Code),
 	}
-	m.on.connectionCloses.Add(ctx, 1, m.closes.of(k).add...)
+	m.closes.add(k, 1)
 	k.leg, k.code = lifecycle.LegNone, ""
-	m.on.connectionDuration.Record(ctx, o.At.Sub(opened).Seconds(), m.lifetimes.of(k).record...)
+	m.on.Load().connectionDuration.Record(ctx, o.At.Sub(opened).Seconds(), m.lifetimes.of(k).record...)
 }
 
 // phase records how long a step took. A transfer's life has its own histogram.
@@ -139,16 +146,16 @@ func (m *metrics) phase(ctx context.Context, route string, s *lifecycle.Step) {
 	}
 	k := phaseKey{route: route, phase: s.Phase, egress: egressType(s.EgressType), failed: s.Reason()}
 	took := s.Ended.Sub(s.Begun).Seconds()
-	m.on.phaseDuration.Record(ctx, took, m.phases.of(k).record...)
+	m.on.Load().phaseDuration.Record(ctx, took, m.phases.of(k).record...)
 	if s.Phase == lifecycle.PhaseDNS {
-		m.on.dnsLookupDuration.Record(ctx, took, m.lookups.of(lookup{m.known.host(s.Host), s.Reason()}).record...)
+		m.on.Load().dnsLookupDuration.Record(ctx, took, m.lookups.of(lookup{m.known.host(s.Host), s.Reason()}).record...)
 	}
 }
 
 // retry counts a further attempt at dialling, after one that failed.
-func (m *metrics) retry(ctx context.Context, c *lifecycle.Connection, failed lifecycle.Reason) {
+func (m *metrics) retry(c *lifecycle.Connection, failed lifecycle.Reason) {
 	if m != nil {
-		m.on.upstreamRetries.Add(ctx, 1, m.retries.of(retryKey{m.known.upstream(c.Facts().Upstream), failed}).add...)
+		m.retries.add(retryKey{m.known.upstream(c.Facts().Upstream), failed}, 1)
 	}
 }
 
@@ -167,7 +174,7 @@ func (m *metrics) handshake(ctx context.Context, c *lifecycle.Connection, took t
 // request records any request of a client.
 func (m *metrics) request(ctx context.Context, took time.Duration, k exchange) {
 	if m != nil {
-		m.on.httpServerRequestDuration.Record(ctx, took.Seconds(), m.exchanges.of(k).record...)
+		m.on.Load().httpServerRequestDuration.Record(ctx, took.Seconds(), m.exchanges.of(k).record...)
 	}
 }
 
@@ -181,7 +188,7 @@ func (m *metrics) upgrade(ctx context.Context, s *lifecycle.Step) {
 	if k.server != other {
 		k.port = port
 	}
-	m.on.httpClientRequestDuration.Record(ctx, s.Ended.Sub(s.Begun).Seconds(), m.exchanges.of(k).record...)
+	m.on.Load().httpClientRequestDuration.Record(ctx, s.Ended.Sub(s.Begun).Seconds(), m.exchanges.of(k).record...)
 }
 
 func (k exchange) attributes() list {

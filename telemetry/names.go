@@ -123,3 +123,56 @@ const (
 	metricMessageSizeUnit  = "By"
 	metricMessageSizeBrief = "Payload of relayed messages, as on the wire."
 )
+
+// described is a metric as policies see it.
+type described struct {
+	name       string
+	histogram  bool
+	attributes []string
+}
+
+func describedMetrics() []described {
+	return []described{
+		{"http.server.request.duration", true, []string{"http.request.method", "url.scheme", "http.response.status_code", "http.route", "network.protocol.version", "error.type"}},
+		{"http.client.request.duration", true, []string{"http.request.method", "server.address", "server.port", "http.response.status_code", "network.protocol.version", "error.type"}},
+		{"dns.lookup.duration", true, []string{"dns.question.name", "error.type"}},
+		{"wsproxy.phase.duration", true, []string{"wsproxy.phase.name", "wsproxy.route.name", "wsproxy.egress.type", "error.type"}},
+		{"wsproxy.phase.active", false, []string{"wsproxy.phase.name"}},
+		{"wsproxy.connection.active", false, []string{"wsproxy.mode", "wsproxy.route.name", "wsproxy.upstream.name", "wsproxy.config.current"}},
+		{"wsproxy.connection.limit", false, []string{"wsproxy.route.name"}},
+		{"wsproxy.connection.duration", true, []string{"wsproxy.route.name", "wsproxy.close.cause", "wsproxy.close.initiator"}},
+		{"wsproxy.connection.closes", false, []string{"wsproxy.route.name", "wsproxy.close.cause", "wsproxy.close.initiator", "wsproxy.close.leg", "wsproxy.close.code_class"}},
+		{"wsproxy.connection.accepted", false, []string{"wsproxy.route.name"}},
+		{"wsproxy.connection.opened", false, []string{"wsproxy.route.name"}},
+		{"wsproxy.connection.failed", false, []string{"wsproxy.route.name", "wsproxy.phase.name", "error.type"}},
+		{"wsproxy.connection.rejected", false, []string{"wsproxy.route.name", "error.type"}},
+		{"wsproxy.connection.unused", false, []string{}},
+		{"wsproxy.io", false, []string{"wsproxy.direction", "wsproxy.route.name", "wsproxy.upstream.name"}},
+		{"wsproxy.messages", false, []string{"wsproxy.direction", "wsproxy.message.type", "wsproxy.route.name", "wsproxy.upstream.name"}},
+		{"wsproxy.control_frames", false, []string{"wsproxy.direction", "wsproxy.frame.type", "wsproxy.route.name"}},
+		{"wsproxy.message.size", true, []string{"wsproxy.direction", "wsproxy.route.name"}},
+		{"wsproxy.stall.time", false, []string{"wsproxy.direction", "wsproxy.route.name"}},
+		{"wsproxy.protocol.violations", false, []string{"wsproxy.direction", "wsproxy.violation.kind", "wsproxy.route.name"}},
+		{"wsproxy.upstream.retries", false, []string{"wsproxy.upstream.name", "error.type"}},
+		{"wsproxy.system.status", false, []string{"wsproxy.system.state"}},
+		{"wsproxy.drain.remaining", false, []string{}},
+		{"wsproxy.worker.connections", false, []string{"wsproxy.worker.id"}},
+		{"wsproxy.worker.busy", false, []string{"wsproxy.worker.id"}},
+		{"wsproxy.worker.wakeups", false, []string{"wsproxy.worker.id"}},
+		{"wsproxy.worker.events", false, []string{"wsproxy.worker.id"}},
+		{"wsproxy.worker.turn.longest", false, []string{"wsproxy.worker.id"}},
+		{"wsproxy.tls.certificate.not_after", false, []string{"wsproxy.tls.certificate.name"}},
+		{"wsproxy.log.suppressed", false, []string{}},
+		{"wsproxy.telemetry.dropped", false, []string{"wsproxy.signal", "error.type"}},
+		{"process.cpu.time", false, []string{"cpu.mode"}},
+		{"process.memory.usage", false, []string{}},
+		{"process.thread.count", false, []string{}},
+		{"process.unix.file_descriptor.count", false, []string{}},
+		{"process.uptime", false, []string{}},
+	}
+}
+
+// libraryPrefixes begin the names of metrics that libraries make.
+func libraryPrefixes() []string {
+	return []string{"go.", "otel.sdk."}
+}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/contrib/exporters/autoexport"
-	"go.opentelemetry.io/contrib/instrumentation/runtime"
 	"go.opentelemetry.io/contrib/propagators/autoprop"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
@@ -18,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -32,6 +32,7 @@ type providers struct {
 	blanks     *blanks // past which logs' events need not go; nil: they do
 	propagator propagation.TextMapPropagator
 	prometheus http.Handler
+	meters     *meters // nil: the provider of metrics is fixed
 
 	stops []func(context.Context) error
 	kill  context.CancelFunc // ends exports under way; nil: there are none
@@ -65,16 +66,11 @@ func newProviders(ctx context.Context, s *Settings, l *losses, z *sizes, c *cons
 	otel.SetLogger(sdkLogger(c, s.Env("OTEL_LOG_LEVEL")))
 	p.propagator = autoprop.NewTextMapPropagator()
 
-	reader, handler, err := newPrometheus(z)
-	if err != nil {
-		return p, err
-	}
-	p.prometheus = handler
 	if file := s.Env("OTEL_CONFIG_FILE"); file != "" {
-		return p, p.fromFile(ctx, file, s, reader)
+		return p, p.fromFile(ctx, file, s, z)
 	}
 	b := builder{settings: s, losses: l, sizes: z, life: life}
-	return p, b.build(ctx, p, reader)
+	return p, b.build(ctx, p)
 }
 
 // builder makes the providers that neither file nor OTEL_SDK_DISABLED decided on.
@@ -83,11 +79,12 @@ type builder struct {
 	losses    *losses
 	sizes     *sizes
 	life      context.Context
+	libraries *libraries
 	resource  *resource.Resource
 	collector *collector // of the block; nil without
 }
 
-func (b *builder) build(ctx context.Context, p *providers, prometheus sdkmetric.Reader) error {
+func (b *builder) build(ctx context.Context, p *providers) error {
 	var err error
 	if b.resource, err = newResource(ctx, b.settings); err != nil {
 		return err
@@ -98,55 +95,78 @@ func (b *builder) build(ctx context.Context, p *providers, prometheus sdkmetric.
 		}
 	}
 	// Metrics first: the other signals' parts look up the meter provider as they are built.
-	return errors.Join(b.metrics(ctx, p, prometheus), b.traces(ctx, p), b.logs(ctx, p))
+	return errors.Join(b.metrics(p), b.traces(ctx, p), b.logs(ctx, p))
 }
 
-func (b *builder) metrics(ctx context.Context, p *providers, prometheus sdkmetric.Reader) error {
-	opts := append(meterOptions(b.settings), sdkmetric.WithResource(b.resource), sdkmetric.WithReader(prometheus))
-	reader, err := b.reader(ctx)
+// metrics makes what the provider of metrics will be built from.
+func (b *builder) metrics(p *providers) error {
+	rules, err := compile(b.settings.Policies, b.settings.Interval)
 	if err != nil {
-		return fmt.Errorf("metrics exporter: %w", err)
+		return err
 	}
-	if reader != nil {
-		opts = append(opts, sdkmetric.WithReader(reader))
+	if b.libraries, err = newLibraries(b.settings, rules); err != nil {
+		return err
 	}
-	provider := sdkmetric.NewMeterProvider(opts...)
-	p.stops = append(p.stops, provider.Shutdown)
-	return p.useMetrics(provider)
-}
-
-// useMetrics makes m the provider of our metrics and of the libraries'.
-func (p *providers) useMetrics(m metric.MeterProvider) error {
-	p.metrics = m
-	otel.SetMeterProvider(m)
-	if err := runtime.Start(runtime.WithMeterProvider(m)); err != nil {
-		return fmt.Errorf("runtime metrics: %w", err)
+	kind := b.settings.exporter(signalMetrics)
+	p.meters = &meters{
+		settings: b.settings, resource: b.resource, sizes: b.sizes, libraries: b.libraries, push: b.readers,
+		exclusive: kind != "" && kind != "otlp",
 	}
+	p.prometheus = p.meters
+	p.stops = append(p.stops, p.meters.shutdown)
 	return nil
 }
 
-// reader pushes metrics to the collector; nil if there is none.
-func (b *builder) reader(ctx context.Context) (sdkmetric.Reader, error) {
-	var exporter sdkmetric.Exporter
-	var err error
-	switch o := b.settings.origin(signalMetrics); {
-	case o == originNone:
+// readers push metrics to the collector, one for each interval; none if there is no collector.
+func (b *builder) readers(ctx context.Context, r *rules) ([]sdkmetric.Reader, error) {
+	if b.settings.origin(signalMetrics) == originNone {
 		return nil, nil
-	case o == originBlock:
-		exporter, err = b.collector.metrics(ctx)
-	case b.settings.exporter(signalMetrics) != "" && b.settings.exporter(signalMetrics) != "otlp":
-		return autoexport.NewMetricReader(ctx) // console and prometheus
-	default: // as autoexport does it, whose reader takes no producer
-		exporter, err = environmentMetrics(ctx, b.settings.environmentProtocol(signalMetrics))
 	}
-	if err != nil {
-		return nil, err
+	kind := b.settings.exporter(signalMetrics)
+	if b.settings.origin(signalMetrics) == originEnvironment && kind != "" && kind != "otlp" { // console and prometheus
+		autoexport.WithFallbackMetricProducer(func(context.Context) (sdkmetric.Producer, error) {
+			return producers{b.sizes, b.libraries}, nil
+		})
+		reader, err := autoexport.NewMetricReader(ctx)
+		return []sdkmetric.Reader{reader}, err
 	}
-	opts := []sdkmetric.PeriodicReaderOption{sdkmetric.WithProducer(b.sizes)}
-	if b.settings.Env("OTEL_METRIC_EXPORT_INTERVAL") == "" {
-		opts = append(opts, sdkmetric.WithInterval(b.settings.Interval))
+	var all []sdkmetric.Reader
+	for _, interval := range r.intervals(b.settings.Interval) {
+		exporter, err := b.metricExporter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b.reader(exporter, interval, r.due(interval, b.settings.Interval)))
 	}
-	return sdkmetric.NewPeriodicReader(&metricExporter{exporter, b.losses, b.life}, opts...), nil
+	return all, nil
+}
+// producers are several as one.
+type producers []sdkmetric.Producer
+
+func (p producers) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, error) {
+	var all []metricdata.ScopeMetrics
+	var errs []error
+	for _, one := range p {
+		made, err := one.Produce(ctx)
+		all, errs = append(all, made...), append(errs, err)
+	}
+	return all, errors.Join(errs...)
+}
+
+func (b *builder) metricExporter(ctx context.Context) (sdkmetric.Exporter, error) {
+	if b.settings.origin(signalMetrics) == originBlock {
+		return b.collector.metrics(ctx)
+	}
+	return environmentMetrics(ctx, b.settings.environmentProtocol(signalMetrics)) // as autoexport does it, whose reader takes no filter
+}
+
+// reader exports every interval what is due then.
+func (b *builder) reader(e sdkmetric.Exporter, interval time.Duration, due func(string) bool) sdkmetric.Reader {
+	opts := []sdkmetric.PeriodicReaderOption{sdkmetric.WithProducer(b.sizes), sdkmetric.WithProducer(b.libraries)}
+	if interval != b.settings.Interval || b.settings.Env("OTEL_METRIC_EXPORT_INTERVAL") == "" {
+		opts = append(opts, sdkmetric.WithInterval(interval))
+	}
+	return sdkmetric.NewPeriodicReader(&metricExporter{Exporter: e, losses: b.losses, life: b.life, due: due, started: b.sizes.started}, opts...)
 }
 
 func environmentMetrics(ctx context.Context, protocol string) (sdkmetric.Exporter, error) {

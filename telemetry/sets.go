@@ -9,7 +9,6 @@ import (
 
 // set is an attribute set in the forms that instruments take.
 type set struct {
-	add     []metric.AddOption
 	record  []metric.RecordOption
 	observe []metric.ObserveOption
 }
@@ -38,7 +37,7 @@ func (s *sets[K]) of(k K) *set {
 		return have
 	}
 	o := metric.WithAttributeSet(attribute.NewSet(s.attrs(k)...))
-	made := &set{add: []metric.AddOption{o}, record: []metric.RecordOption{o}, observe: []metric.ObserveOption{o}}
+	made := &set{record: []metric.RecordOption{o}, observe: []metric.ObserveOption{o}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.made) < setsKept {

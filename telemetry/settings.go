@@ -23,6 +23,7 @@ type Settings struct {
 	Linked   bool          // transfer and close spans are roots linked to the SERVER span, for backends that limit a trace's age
 	Segments Segments      //
 	Interval time.Duration // between exports of metrics; 0: 15 s
+	Policies []Policy      // which metrics are exported how; SetPolicies changes them later
 	Flush    time.Duration // how long each signal may take to flush at shutdown; 0: 5 s
 
 	// Env looks up an environment variable; nil: os.Getenv. It decides which signals are on and how.
@@ -42,6 +43,7 @@ type Settings struct {
 	DrainRemaining func() int                // connections that a drain waits for; nil: 0
 	Limits         func() map[string]int     // of connections, by route; the process's under ""; nil: none
 	Workers        func() []lifecycle.Worker // event loops; nil: none
+	DrainCode      int                       // close code of a drain; 0: 1012
 
 	Log Log
 }
@@ -68,6 +70,7 @@ type Route struct {
 	Name     string
 	Upstream string
 	Mode     lifecycle.Mode
+	LostCode int // close code for clients whose upstream went away; 0: 1012, lifecycle.NoCode: none
 }
 
 // Certificate is a certificate in use.

@@ -69,15 +69,9 @@ func assemble(s Settings, p *providers, l *losses, z *sizes, c *console) (*Telem
 	l.reportTo(t.dropping)
 	t.logger = slog.New(newHandler(c, p.logs, version))
 	t.endings = newEndings(func(e *ending) { e.watcher.ended(&e.outcome) }, t.logger)
-	if p.metrics != nil {
-		for _, r := range s.Routes {
-			s.Registry.Declare(lifecycle.Key{Mode: r.Mode, Route: r.Name, Upstream: r.Upstream})
-		}
-		var err error
-		if t.metrics, err = newMetrics(&t.settings, p.metrics, l, z, c.limit, t.endings.flush); err != nil {
-			t.endings.stop()
-			return nil, errors.Join(fmt.Errorf("make instruments: %w", err), p.shutdown(context.Background(), s.Flush))
-		}
+	if err := t.measure(z); err != nil {
+		t.endings.stop()
+		return nil, errors.Join(err, p.shutdown(context.Background(), s.Flush))
 	}
 	if t.tracer != nil {
 		t.segments = newScheduler(s.Segments)
@@ -87,6 +81,38 @@ func assemble(s Settings, p *providers, l *losses, z *sizes, c *console) (*Telem
 		s.System.Observe(t.system.entered)
 	}
 	return t, nil
+}
+
+// measure makes the metrics, on a provider of ours or on the fixed one.
+func (t *Telemetry) measure(z *sizes) error {
+	p, s := t.providers, &t.settings
+	if p.metrics == nil && p.meters == nil {
+		return nil
+	}
+	for _, r := range s.Routes {
+		s.Registry.Declare(lifecycle.Key{Mode: r.Mode, Route: r.Name, Upstream: r.Upstream})
+	}
+	t.metrics = newMetrics(s)
+	c := newCollection(s, t.metrics, t.losses, z, t.console.limit)
+	c.settle = t.endings.flush
+	if p.meters == nil {
+		return c.attach(p.metrics)
+	}
+	p.meters.attach = c.attach
+	return t.SetPolicies(context.Background(), s.Policies)
+}
+
+// SetPolicies replaces the policies of metrics. What they change of our own histograms starts anew, and
+// sums go on; libraries' metrics keep the attributes and buckets that they started with. Under
+// OTEL_CONFIG_FILE, whose views say what is exported, it does nothing.
+func (t *Telemetry) SetPolicies(ctx context.Context, policies []Policy) error {
+	rules, err := compile(policies, t.settings.Interval)
+	if err != nil || t.providers.meters == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.settings.Flush)
+	defer cancel()
+	return t.providers.meters.use(ctx, rules)
 }
 
 // Observers is who is to be told of every connection; they go into a Registry before its first Open.

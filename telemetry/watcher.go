@@ -122,7 +122,7 @@ func (w *watcher) ended(o *lifecycle.Outcome) {
 // attempt counts a step of a further attempt at dialling.
 func (w *watcher) attempt(s *lifecycle.Step) {
 	if s.Attempt > max(w.setup.attempt, 1) {
-		w.tel.metrics.retry(w.background(), w.conn, w.setup.failed)
+		w.tel.metrics.retry(w.conn, w.setup.failed)
 	}
 	w.setup.attempt = s.Attempt
 }
@@ -136,7 +136,7 @@ func (w *watcher) accepted() {
 	w.setup.counted = true
 	w.label = w.tel.metrics.route(w.conn)
 	ctx := w.background()
-	w.tel.metrics.accepted(ctx, w.label)
+	w.tel.metrics.accepted(w.label)
 	for _, s := range []*lifecycle.Step{w.setup.tls, w.setup.request} {
 		if s != nil && !s.Ended.IsZero() {
 			w.tel.metrics.phase(ctx, w.label, s)
@@ -148,7 +148,7 @@ func (w *watcher) accepted() {
 func (w *watcher) opened(s *lifecycle.Step) {
 	w.endServer(s.Begun, statusSwitching, nil)
 	ctx := w.background()
-	w.tel.metrics.opened(ctx, w.label)
+	w.tel.metrics.opened(w.label)
 	w.tel.metrics.handshake(ctx, w.conn, s.Begun.Sub(w.setup.head), statusSwitching, lifecycle.ReasonNone)
 	w.setup = nil
 	w.accessOpened()
@@ -175,7 +175,7 @@ func (w *watcher) failedSetup(o *lifecycle.Outcome) {
 		w.failedHead(o)
 	}
 	ctx := w.background()
-	w.tel.metrics.failed(ctx, w.label, o)
+	w.tel.metrics.failed(w.label, o)
 	if !w.setup.head.IsZero() {
 		w.tel.metrics.handshake(ctx, w.conn, o.At.Sub(w.setup.head), o.Status, o.Failure.Reason)
 	}

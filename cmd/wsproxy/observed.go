@@ -28,7 +28,7 @@ func (a *app) telemetrySettings() (telemetry.Settings, error) {
 		Segments: telemetry.Segments{First: time.Duration(segments.First), Longest: time.Duration(segments.Longest), Off: segments.Off},
 		Interval: time.Duration(t.Metrics.Interval),
 		Registry: a.registry, System: a.system, Hosts: a.hosts(), ViolationKinds: violationKinds(),
-		Certificates: a.certificates, DrainRemaining: a.drainRemaining, Workers: a.workers,
+		Certificates: a.certificates, DrainRemaining: a.drainRemaining, Workers: a.workers, DrainCode: a.cfg.Drain.Code,
 		Limits: func() map[string]int {
 			if limits := a.limits.Load(); limits != nil {
 				return *limits
@@ -38,7 +38,11 @@ func (a *app) telemetrySettings() (telemetry.Settings, error) {
 		Log: telemetry.Log{Format: logFormat(a.cfg.Log.Format), Level: a.cfg.Log.Level.Slog()},
 	}
 	for _, r := range a.cfg.Routes {
-		s.Routes = append(s.Routes, telemetry.Route{Name: r.Name, Upstream: r.Upstream, Mode: lifecycle.ModeReverse})
+		route := telemetry.Route{Name: r.Name, Upstream: r.Upstream, Mode: lifecycle.ModeReverse, LostCode: int(r.OnUpstreamLost.Code())}
+		if r.OnUpstreamLost == config.UpstreamLostFIN {
+			route.LostCode = lifecycle.NoCode
+		}
+		s.Routes = append(s.Routes, route)
 		a.registry.Declare(lifecycle.Key{Mode: lifecycle.ModeReverse, Route: r.Name, Upstream: r.Upstream})
 	}
 	if a.options.dry {

@@ -35,8 +35,23 @@ func names(s *schema) ([]byte, error) {
 			fmt.Fprintf(&b, "\tmetric%[1]s = %[2]q\n\tmetric%[1]sUnit = %[3]q\n\tmetric%[1]sBrief = %[4]q\n", identifier(m.Name), m.Name, m.Unit, m.Brief)
 		}
 	}
-	b.WriteString(")\n")
+	b.WriteString(")\n\n")
+	descriptions(&b, s)
 	return format.Source(b.Bytes())
+}
+
+// descriptions makes what policies are checked against.
+func descriptions(b *bytes.Buffer, s *schema) {
+	b.WriteString("// described is a metric as policies see it.\ntype described struct {\n\tname string\n\thistogram bool\n\tattributes []string\n}\n\n")
+	b.WriteString("func describedMetrics() []described {\n\treturn []described{\n")
+	for _, m := range s.Metrics {
+		fmt.Fprintf(b, "\t\t{%q, %t, %#v},\n", m.Name, m.Instrument == "histogram", m.Attributes)
+	}
+	b.WriteString("\t}\n}\n\n// libraryPrefixes begin the names of metrics that libraries make.\nfunc libraryPrefixes() []string {\n\treturn []string{")
+	for _, l := range s.Libraries {
+		fmt.Fprintf(b, "%q, ", l.Prefix)
+	}
+	b.WriteString("}\n}\n")
 }
 
 // instruments makes the struct of all instruments and its constructor.
