@@ -226,3 +226,31 @@ const (
 func (SpanPlacement) choices() (now, later []string) {
 	return texts(SpanPlacementSameTrace, SpanPlacementLinked), nil
 }
+
+// HistogramKind is what a histogram's buckets are, where a policy says so.
+type HistogramKind string
+
+// HistogramExponential has buckets that fit what is measured.
+const HistogramExponential HistogramKind = "exponential"
+
+func (HistogramKind) choices() (now, later []string) { return texts(HistogramExponential), nil }
+
+// LogComponent is a part of wsproxy whose lines have a level of their own.
+type LogComponent string
+
+// The parts that log.
+const (
+	LogAccess     LogComponent = "access"     // a line for each connection
+	LogAdmin      LogComponent = "admin"      //
+	LogConnection LogComponent = "connection" // each phase, at debug
+	LogProxy      LogComponent = "proxy"      // handshakes and plain requests
+	LogRelay      LogComponent = "relay"      //
+	LogSystem     LogComponent = "system"     // states of the process
+	LogTelemetry  LogComponent = "telemetry"  // exports
+	LogTLS        LogComponent = "tls"        // certificates
+)
+
+// LogComponents lists them.
+func LogComponents() []string {
+	return texts(LogAccess, LogAdmin, LogConnection, LogProxy, LogRelay, LogSystem, LogTelemetry, LogTLS)
+}

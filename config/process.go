@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -11,6 +12,23 @@ type Log struct {
 	Level LogLevel `yaml:"level" default:"info"`
 	// The shape of a line: `auto` is text on a terminal and JSON elsewhere.
 	Format LogFormat `yaml:"format" default:"auto" reload:"restart"`
+	// Levels of parts of wsproxy, by their name: `access` (a line for each connection), `admin`, `connection` (each phase, at debug), `proxy`, `relay`, `system`, `telemetry` and `tls`.
+	Components map[string]LogLevel `yaml:"components"`
+	// Levels of what concerns a route, by its name. They win over those of components.
+	Routes map[string]LogLevel `yaml:"routes"`
+	// Whether a connection has a line when it opens, beside the one when it closes.
+	Opened bool `yaml:"opened" default:"false" reload:"restart"`
+}
+
+func (c *Config) checkLog(src *source, routes nameList) {
+	for name := range c.Log.Components {
+		if !slices.Contains(LogComponents(), name) {
+			src.add(key("log.components", name), closest(name, LogComponents()), "no part has this name; there are %s", oneOf(LogComponents()))
+		}
+	}
+	for name := range c.Log.Routes {
+		routes.checkReference(src, key("log.routes", name), name)
+	}
 }
 
 // Admin is the port for operators.
@@ -78,9 +96,10 @@ func (c *Config) check(src *source) {
 	upstreams := checkNames(src, "upstreams", "upstream", c.Upstreams, func(u Upstream) string { return u.Name })
 	egress := checkNames(src, "egress", "egress", c.Egress, func(e Egress) string { return e.Name })
 	c.checkListeners(src)
-	c.checkRoutes(src, upstreams)
+	routes := c.checkRoutes(src, upstreams)
 	c.checkUpstreams(src, egress)
 	c.checkEgress(src)
+	c.checkLog(src, routes)
 	c.checkTelemetry(src)
 	c.checkAdmin(src)
 	c.checkDrain(src)

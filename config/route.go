@@ -68,8 +68,8 @@ type Keepalive struct {
 	Timeout Duration `yaml:"timeout" default:"15s" range:"1ms..24h"`
 }
 
-func (c *Config) checkRoutes(src *source, upstreams nameList) {
-	checkNames(src, "routes", "route", c.Routes, func(r Route) string { return r.Name })
+func (c *Config) checkRoutes(src *source, upstreams nameList) nameList {
+	routes := checkNames(src, "routes", "route", c.Routes, func(r Route) string { return r.Name })
 	c.checkMatches(src)
 	for i, r := range c.Routes {
 		at := item("routes", i)
@@ -82,6 +82,7 @@ func (c *Config) checkRoutes(src *source, upstreams nameList) {
 			r.Keepalive.refuse(src, key(at, "keepalive"))
 		}
 	}
+	return routes
 }
 
 // refuse finds what the file asks for in vain where no frame can be sent.

@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"net/url"
+	"path"
 	"strings"
 )
 
@@ -60,6 +62,37 @@ func (s *Segments) turnOff() { *s = Segments{Off: true} }
 type Metrics struct {
 	// How often metrics are sent.
 	Interval Duration `yaml:"interval" default:"15s" range:"100ms..1h" reload:"restart"`
+	// Which metrics are exported, and how. For each metric the first policy that matches its name holds.
+	Policies []MetricPolicy `yaml:"policies"`
+}
+
+// MetricPolicy is how the metrics of some names are exported.
+type MetricPolicy struct {
+	// Which metrics: a name of docs/telemetry.md, with `*` for any text, as in `wsproxy.phase.*`.
+	Match string `yaml:"match" required:"true"`
+	// Whether they are left out, over OTLP and on `/metrics`.
+	Drop bool `yaml:"drop" default:"false"`
+	// The attributes that they keep; over the others sums are added up. Without the key they keep all. Gauges always do.
+	Attributes []string `yaml:"attributes"`
+	// What a histogram is: `exponential` has buckets that fit what is measured, and is a native histogram where Prometheus asks for one.
+	Histogram HistogramKind `yaml:"histogram"`
+	// The bounds of a histogram's buckets, ascending. Those of `wsproxy.message.size` are raised to the next power of four.
+	Buckets []Bound `yaml:"buckets"`
+	// How often they are sent over OTLP, instead of `interval` above. With that one there may be four different ones.
+	Interval Duration `yaml:"interval" range:"100ms..1h"`
+}
+
+// Bound is the upper bound of a bucket.
+type Bound struct{ Value float64 }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *Bound) UnmarshalText(text []byte) error {
+	v, err := parseFloat(string(text))
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
+		return &wanted{what: "a number from 0 up"}
+	}
+	b.Value = v
+	return nil
 }
 
 // Endpoint is the URL of an OTLP receiver.
@@ -96,6 +129,38 @@ func (c *Config) checkTelemetry(src *source) {
 	}
 	if t.OTLP != nil {
 		t.OTLP.check(src, "telemetry.otlp")
+	}
+	t.Metrics.check(src)
+}
+
+// maxIntervals bounds the readers of metrics: each adds up every histogram anew.
+const maxIntervals = 4
+
+// check holds policies to themselves. Names of metrics and attributes are known to telemetry alone.
+func (m *Metrics) check(src *source) {
+	intervals := map[Duration]bool{m.Interval: true}
+	for i, p := range m.Policies {
+		at := item("telemetry.metrics.policies", i)
+		if _, err := path.Match(p.Match, ""); err != nil {
+			src.add(key(at, "match"), "", "got %s, want a name with * for any text", src.quote(key(at, "match"), p.Match))
+		}
+		if p.Buckets != nil && p.Histogram != "" {
+			src.add(key(at, "buckets"), "", "an exponential histogram chooses its own; remove one of the two")
+		}
+		for j := 1; j < len(p.Buckets); j++ {
+			if p.Buckets[j].Value <= p.Buckets[j-1].Value {
+				src.add(item(key(at, "buckets"), j), "", "is not more than the one before")
+			}
+		}
+		if p.Drop && (p.Attributes != nil || p.Histogram != "" || p.Buckets != nil || p.Interval != 0) {
+			src.add(key(at, "drop"), "", "what is dropped has no other settings; remove them")
+		}
+		if p.Interval != 0 {
+			intervals[p.Interval] = true
+		}
+	}
+	if len(intervals) > maxIntervals {
+		src.add("telemetry.metrics.policies", "", "%d different intervals with metrics.interval, want at most %d", len(intervals), maxIntervals)
 	}
 }
 

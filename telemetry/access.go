@@ -13,8 +13,8 @@ func (w *watcher) access(o *lifecycle.Outcome) {
 	message, level := accessMessage(o)
 	ctx := w.background()
 	phases := w.phases()
-	if w.tel.lines.Enabled(ctx, level) {
-		w.tel.lines.LogAttrs(ctx, level, message, w.accessAttrs(o, phases)...)
+	if w.tel.access.Enabled(ctx, level) {
+		w.tel.access.LogAttrs(ctx, level, message, w.accessAttrs(o, phases)...)
 	}
 	w.endedEvent(o, level, phases)
 }
@@ -34,8 +34,8 @@ func accessMessage(o *lifecycle.Outcome) (string, slog.Level) {
 // accessOpened tells of a connection that was upgraded.
 func (w *watcher) accessOpened() {
 	ctx := w.background()
-	if w.tel.settings.Log.Opened && w.tel.lines.Enabled(ctx, slog.LevelInfo) {
-		w.tel.lines.LogAttrs(ctx, slog.LevelInfo, "connection opened", w.identity()...)
+	if w.tel.settings.Log.Opened && w.tel.access.Enabled(ctx, slog.LevelInfo) {
+		w.tel.access.LogAttrs(ctx, slog.LevelInfo, "connection opened", w.identity()...)
 	}
 	w.openedEvent()
 }

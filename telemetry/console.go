@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"go.opentelemetry.io/contrib/bridges/otelslog"
 	"go.opentelemetry.io/otel/log"
@@ -13,54 +14,45 @@ import (
 
 // console is where lines go that a person reads.
 type console struct {
-	level slog.LevelVar
-	limit *suppressor
-	lines slog.Handler // with trace ids and the limit on repetition
+	levels atomic.Pointer[Levels]
+	limit  *suppressor
+	lines  slog.Handler // with trace ids; whatever the levels say
 }
 
 func newConsole(l Log) *console {
 	c := &console{limit: newSuppressor()}
-	c.level.Set(l.Level)
-	opts := &slog.HandlerOptions{Level: &c.level, ReplaceAttr: levelNames}
+	c.levels.Store((&Levels{l.Level, l.Components, l.Routes}).clone())
+	opts := &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: levelNames}
 	var h slog.Handler
 	if l.Format == "text" || (l.Format == "" && isTerminal(l.Writer)) {
 		h = slog.NewTextHandler(l.Writer, opts)
 	} else {
 		h = slog.NewJSONHandler(l.Writer, opts)
 	}
-	c.lines = identified{h}
+	c.lines = redacting{identified{h}}
 	return c
 }
 
-// logger writes to the console only: for what is about the export itself, which must not feed it, and
-// for lines whose exported form is a log event.
-func (c *console) logger() *slog.Logger { return slog.New(c.limit.over(c.lines)) }
+// only returns the handler of a component that writes to the console and nowhere else: for what is about
+// the export itself, which must not feed it, and for lines whose exported form is a log event.
+func (c *console) only(component string, lines slog.Handler) slog.Handler {
+	return leveled{Handler: lines, console: c}.WithAttrs([]slog.Attr{slog.String(componentKey, component)})
+}
+
+// logger is only, without what repeats.
+func (c *console) logger(component string) *slog.Logger {
+	return slog.New(c.only(component, c.limit.over(c.lines)))
+}
 
 // newHandler writes to the console and, if there is a provider, to the collector. What repeats is held
 // back from both.
 func newHandler(c *console, p log.LoggerProvider, version string) slog.Handler {
-	if p == nil {
-		return c.limit.over(c.lines)
+	sink := c.lines
+	if p != nil {
+		bridge := otelslog.NewHandler(scopeName, otelslog.WithLoggerProvider(p), otelslog.WithVersion(version), otelslog.WithSchemaURL(schemaURL))
+		sink = slog.NewMultiHandler(c.lines, redacting{bridge})
 	}
-	bridge := otelslog.NewHandler(scopeName, otelslog.WithLoggerProvider(p), otelslog.WithVersion(version), otelslog.WithSchemaURL(schemaURL))
-	return c.limit.over(slog.NewMultiHandler(c.lines, leveled{bridge, &c.level}))
-}
-
-// leveled gives a handler a least level.
-type leveled struct {
-	slog.Handler
-	least slog.Leveler
-}
-
-func (h leveled) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= h.least.Level() && h.Handler.Enabled(ctx, l)
-}
-
-func (h leveled) WithAttrs(a []slog.Attr) slog.Handler {
-	return leveled{h.Handler.WithAttrs(a), h.least}
-}
-func (h leveled) WithGroup(name string) slog.Handler {
-	return leveled{h.Handler.WithGroup(name), h.least}
+	return leveled{Handler: c.limit.over(sink), console: c}
 }
 
 // identified adds the ids of ctx's span to a line.

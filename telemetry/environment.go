@@ -22,7 +22,7 @@ const (
 // asks for otlp and names no endpoint, the block's is meant if there is one.
 func (s *Settings) origin(sig signal) origin {
 	block := originNone
-	if s.OTLP.Endpoint != "" {
+	if s.OTLP.Endpoint != "" && (sig != signalLogs || !s.NoLogs) {
 		block = originBlock
 	}
 	exporter, endpoint := s.exporter(sig), s.endpoint(sig)

@@ -33,7 +33,7 @@ func (h *errorHandler) Handle(err error) {
 	if omitted > 0 {
 		attrs = append(attrs, slog.Int64("suppressed", omitted))
 	}
-	slog.New(h.console.lines).LogAttrs(context.Background(), slog.LevelWarn, "telemetry export has trouble", attrs...)
+	slog.New(h.console.only("telemetry", h.console.lines)).LogAttrs(context.Background(), slog.LevelWarn, "telemetry export has trouble", attrs...)
 }
 
 // isEnd says whether err is only that a reader was shut down while it collected.
@@ -90,14 +90,15 @@ func sdkLogger(c *console, level string) logr.Logger {
 	case "debug", "trace", "all":
 		least = slog.LevelDebug
 	}
-	return logr.FromSlogHandler(sdkLines{c.limit.over(c.lines), least})
+	return logr.FromSlogHandler(sdkLines{c.limit.over(c.lines), c, least})
 }
 
 // sdkLines maps the SDK's verbosities to levels. logr turns verbosity n into slog's level -n; the SDK
 // uses 1 for warnings, 4 for information and 8 for debugging.
 type sdkLines struct {
 	slog.Handler
-	least slog.Level
+	console *console
+	least   slog.Level
 }
 
 func sdkLevel(l slog.Level) slog.Level {
@@ -112,8 +113,8 @@ func sdkLevel(l slog.Level) slog.Level {
 	return slog.LevelDebug
 }
 
-func (h sdkLines) Enabled(ctx context.Context, l slog.Level) bool {
-	return sdkLevel(l) >= h.least && h.Handler.Enabled(ctx, max(sdkLevel(l), slog.LevelInfo))
+func (h sdkLines) Enabled(_ context.Context, l slog.Level) bool {
+	return sdkLevel(l) >= h.least && max(sdkLevel(l), slog.LevelInfo) >= h.console.levels.Load().of("telemetry", "")
 }
 
 func (h sdkLines) Handle(ctx context.Context, r slog.Record) error {
@@ -122,8 +123,8 @@ func (h sdkLines) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func (h sdkLines) WithAttrs(a []slog.Attr) slog.Handler {
-	return sdkLines{h.Handler.WithAttrs(a), h.least}
+	return sdkLines{h.Handler.WithAttrs(a), h.console, h.least}
 }
 func (h sdkLines) WithGroup(name string) slog.Handler {
-	return sdkLines{h.Handler.WithGroup(name), h.least}
+	return sdkLines{h.Handler.WithGroup(name), h.console, h.least}
 }

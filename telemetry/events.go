@@ -77,7 +77,7 @@ func (w *watcher) eventAttributes(l *list) {
 // dropping tells that telemetry is lost.
 func (t *Telemetry) dropping(s signal, why loss, n int64) {
 	ctx := context.Background()
-	t.lines.LogAttrs(ctx, slog.LevelWarn, "telemetry is being lost",
+	t.exports.LogAttrs(ctx, slog.LevelWarn, "telemetry is being lost",
 		slog.String("signal", s.String()), slog.String("reason", why.String()), slog.Int64("items", n))
 	t.events.emit(trace.SpanContext{}, eventTelemetryDropping, slog.LevelWarn, list{
 		keySignal.String(s.String()), keyErrorType.String(why.String()), keyTelemetryDroppedItems.Int64(n)})

@@ -109,7 +109,7 @@ func TestLoggerShowsNoticeAndHonoursTheLevel(t *testing.T) {
 	l := h.Logger()
 	l.Debug("not shown")
 	l.Log(t.Context(), LevelNotice, "shown", "group", slog.GroupValue(slog.Int("level", 1)))
-	h.Level().Set(slog.LevelDebug)
+	h.SetLevels(Levels{General: slog.LevelDebug})
 	l.Debug("shown now")
 	lines := h.lines(t)
 	if len(lines) != 2 || lines[0]["level"] != "NOTICE" || lines[1]["level"] != "DEBUG" {
@@ -124,8 +124,8 @@ func TestLoggerShowsNoticeAndHonoursTheLevel(t *testing.T) {
 func TestTextFormat(t *testing.T) {
 	var out bytes.Buffer
 	c := newConsole(Log{Writer: &out, Format: "text"})
-	c.logger().Log(t.Context(), LevelNotice, "hello", "n", 1)
-	if got := out.String(); !strings.Contains(got, "level=NOTICE msg=hello n=1") {
+	c.logger("x").Log(t.Context(), LevelNotice, "hello", "n", 1)
+	if got := out.String(); !strings.Contains(got, "level=NOTICE msg=hello component=x n=1") {
 		t.Errorf("got %q", got)
 	}
 }

@@ -36,7 +36,9 @@ type meters struct {
 }
 
 // ServeHTTP serves the metrics of the provider in use.
-func (m *meters) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*m.handler.Load()).ServeHTTP(w, r) }
+func (m *meters) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	(*m.handler.Load()).ServeHTTP(w, r)
+}
 
 // readers are those of one provider.
 type readers struct {

@@ -140,6 +140,7 @@ func (b *builder) readers(ctx context.Context, r *rules) ([]sdkmetric.Reader, er
 	}
 	return all, nil
 }
+
 // producers are several as one.
 type producers []sdkmetric.Producer
 

@@ -19,6 +19,7 @@ type Settings struct {
 	Resource    map[string]string // further resource attributes
 
 	OTLP     OTLP
+	NoLogs   bool          // log records do not go to OTLP's endpoint
 	Ratio    *float64      // share of traces sampled; nil: all
 	Linked   bool          // transfer and close spans are roots linked to the SERVER span, for backends that limit a trace's age
 	Segments Segments      //
@@ -81,14 +82,15 @@ type Certificate struct {
 
 // Log says where lines go and what they look like.
 type Log struct {
-	Writer io.Writer  // nil: standard error
-	Format string     // text or json; empty: text on a terminal, else json
-	Level  slog.Level // least level written; Telemetry.Level changes it later
-	Opened bool       // an access line at open, too
-}
+	Writer io.Writer // nil: standard error
+	Format string    // text or json; empty: text on a terminal, else json
+	Opened bool      // an access line at open, too
 
-// LevelNotice is for what is normal but worth seeing: between info and warn.
-const LevelNotice = slog.Level(1)
+	// Least levels, as in Levels; Telemetry.SetLevels changes them later.
+	Level      slog.Level
+	Components map[string]slog.Level
+	Routes     map[string]slog.Level
+}
 
 func (s Settings) withDefaults() Settings {
 	s.ServiceName = cmp.Or(s.ServiceName, "wsproxy")

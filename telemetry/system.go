@@ -36,7 +36,7 @@ func (y *system) entered(t lifecycle.Transition) {
 		l.text(keySystemCause, t.Cause)
 	}
 	ctx := trace.ContextWithSpanContext(context.Background(), y.parent)
-	y.tel.lines.LogAttrs(ctx, slog.LevelInfo, "system state", attrs...)
+	y.tel.states.LogAttrs(ctx, slog.LevelInfo, "system state", attrs...)
 	y.tel.events.emit(y.parent, eventSystemStateChanged, slog.LevelInfo, l)
 }
 

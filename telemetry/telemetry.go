@@ -25,7 +25,9 @@ type Telemetry struct {
 	losses    *losses
 	console   *console
 	logger    *slog.Logger
-	lines     *slog.Logger // console only: what is exported in another form, or is about the export
+
+	// Lines for the console only: what is exported in another form, or is about the export.
+	access, steps, states, exports *slog.Logger
 
 	tracer   trace.Tracer // nil: tracing is off
 	tracing  *tracing     // of connections; nil as tracer is
@@ -57,7 +59,8 @@ func New(ctx context.Context, s Settings) (*Telemetry, error) {
 
 // assemble makes everything that stands on the providers.
 func assemble(s Settings, p *providers, l *losses, z *sizes, c *console) (*Telemetry, error) {
-	t := &Telemetry{settings: s, providers: p, losses: l, console: c, lines: c.logger()}
+	t := &Telemetry{settings: s, providers: p, losses: l, console: c}
+	t.access, t.steps, t.states, t.exports = c.logger("access"), c.logger("connection"), c.logger("system"), c.logger("telemetry")
 	version := s.Version
 	if p.traces != nil {
 		t.tracer = p.traces.Tracer(scopeName, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(schemaURL))
@@ -129,8 +132,14 @@ func (t *Telemetry) Metrics() http.Handler { return t.providers.prometheus }
 // Logger writes to the console and, where logs are exported, to the collector.
 func (t *Telemetry) Logger() *slog.Logger { return t.logger }
 
-// Level is the least level that Logger writes. It may be changed at any time.
-func (t *Telemetry) Level() *slog.LevelVar { return &t.console.level }
+// Component is Logger for a part of the program, whose lines have a level of their own.
+func (t *Telemetry) Component(name string) *slog.Logger { return t.logger.With(componentKey, name) }
+
+// Levels is what is logged at present.
+func (t *Telemetry) Levels() Levels { return *t.console.levels.Load().clone() }
+
+// SetLevels changes what is logged. It may be called at any time.
+func (t *Telemetry) SetLevels(l Levels) { t.console.levels.Store(l.clone()) }
 
 // Shutdown flushes and ends all signals side by side, each within Settings.Flush and ctx. It is called
 // after the last connection has closed.

@@ -63,6 +63,7 @@ func (w *watcher) Begin(ctx context.Context, s *lifecycle.Step) context.Context 
 }
 
 func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
+	defer w.debug(s)
 	var ctx context.Context // with the step's own span, for exemplars
 	switch s.Phase {
 	case lifecycle.PhaseTLSAccept:

@@ -74,14 +74,14 @@ func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 	if err != nil {
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
-	a.telemetry, a.log = t, t.Logger()
+	a.telemetry, a.log = t, t.Component(string(config.LogSystem))
 	a.registry.Observers = append(t.Observers(), o.observers...)
-	if a.engine, err = newEngine(cfg.Engine, a.log); err != nil {
+	if a.engine, err = newEngine(cfg.Engine, t.Component(string(config.LogRelay))); err != nil {
 		return nil, errors.Join(err, t.Shutdown(ctx))
 	}
 	a.observed.Store(&a.engine)
 	a.proxy = &proxy.Server{
-		Registry: a.registry, Engine: a.engine, Propagator: t.Propagator(), HTTP: a.observeHTTP, Log: a.log,
+		Registry: a.registry, Engine: a.engine, Propagator: t.Propagator(), HTTP: a.observeHTTP, Log: t.Component(string(config.LogProxy)),
 		RetryAfter: time.Duration(cfg.Drain.Spread),
 	}
 	if a.listeners, err = a.listenerSettings(); err == nil {
@@ -176,7 +176,7 @@ func (a *app) serve() (string, error) {
 	a.running.Go(func() { a.tls.Watch(ctx) })
 	a.admin = &admin.Server{
 		Registry: a.registry, System: a.system, Metrics: a.telemetry.Metrics(), Token: a.cfg.Admin.Token.Value(),
-		Address: string(a.cfg.Admin.Address), Version: version(), Log: a.log, Workers: a.engine.Workers,
+		Address: string(a.cfg.Admin.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers,
 	}
 	a.admin.Start(a.adminAddr)
 	for _, l := range a.listeners {

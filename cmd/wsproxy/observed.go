@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ func (a *app) telemetrySettings() (telemetry.Settings, error) {
 		ServiceName: t.ServiceName, Version: version(), Resource: t.Resource, OTLP: otlp,
 		Ratio: &t.Traces.Ratio, Linked: t.Traces.Connection == config.SpanPlacementLinked,
 		Segments: telemetry.Segments{First: time.Duration(segments.First), Longest: time.Duration(segments.Longest), Off: segments.Off},
-		Interval: time.Duration(t.Metrics.Interval),
+		Interval: time.Duration(t.Metrics.Interval), NoLogs: !t.Logs,
 		Registry: a.registry, System: a.system, Hosts: a.hosts(), ViolationKinds: violationKinds(),
 		Certificates: a.certificates, DrainRemaining: a.drainRemaining, Workers: a.workers, DrainCode: a.cfg.Drain.Code,
 		Limits: func() map[string]int {
@@ -35,7 +36,13 @@ func (a *app) telemetrySettings() (telemetry.Settings, error) {
 			}
 			return nil
 		},
-		Log: telemetry.Log{Format: logFormat(a.cfg.Log.Format), Level: a.cfg.Log.Level.Slog()},
+		Log: telemetry.Log{Format: logFormat(a.cfg.Log.Format), Opened: a.cfg.Log.Opened},
+	}
+	levels := logLevels(a.cfg.Log)
+	s.Log.Level, s.Log.Components, s.Log.Routes = levels.General, levels.Components, levels.Routes
+	s.Policies = policies(t.Metrics)
+	if err := telemetry.CheckPolicies(s.Policies, s.Interval); err != nil {
+		return s, err
 	}
 	for _, r := range a.cfg.Routes {
 		route := telemetry.Route{Name: r.Name, Upstream: r.Upstream, Mode: lifecycle.ModeReverse, LostCode: int(r.OnUpstreamLost.Code())}
@@ -49,6 +56,34 @@ func (a *app) telemetrySettings() (telemetry.Settings, error) {
 		s.Env = func(name string) string { return map[string]string{"OTEL_SDK_DISABLED": "true"}[name] }
 	}
 	return s, nil
+}
+
+// policies are those of a configuration, for telemetry.Settings and Telemetry.SetPolicies.
+func policies(m config.Metrics) []telemetry.Policy {
+	var all []telemetry.Policy
+	for _, c := range m.Policies {
+		p := telemetry.Policy{
+			Match: c.Match, Drop: c.Drop, Attributes: c.Attributes, Interval: time.Duration(c.Interval),
+			Exponential: c.Histogram == config.HistogramExponential,
+		}
+		for _, b := range c.Buckets {
+			p.Buckets = append(p.Buckets, b.Value)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// logLevels are those of a configuration, for telemetry.Settings and Telemetry.SetLevels.
+func logLevels(l config.Log) telemetry.Levels {
+	of := func(table map[string]config.LogLevel) map[string]slog.Level {
+		levels := make(map[string]slog.Level)
+		for name, level := range table {
+			levels[name] = level.Slog()
+		}
+		return levels
+	}
+	return telemetry.Levels{General: l.Level.Slog(), Components: of(l.Components), Routes: of(l.Routes)}
 }
 
 func (a *app) otlp(c *config.OTLP) (telemetry.OTLP, error) {
@@ -131,10 +166,11 @@ func (a *app) workers() []lifecycle.Worker {
 // certificateStore makes the store of everything that does TLS.
 func (a *app) certificateStore() *tlsconf.Store {
 	return &tlsconf.Store{OnReload: func(err error) {
+		log := a.telemetry.Component(string(config.LogTLS))
 		if err != nil {
-			a.log.Warn("certificates were not all renewed; the former ones are still served", "error", err)
+			log.Warn("certificates were not all renewed; the former ones are still served", "error", err)
 			return
 		}
-		a.log.Log(context.Background(), telemetry.LevelNotice, "certificates were read anew")
+		log.Log(context.Background(), telemetry.LevelNotice, "certificates were read anew")
 	}}
 }
