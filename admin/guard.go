@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// guard lets reading requests through that may come in.
+// guard lets requests through that may come in.
 type guard struct {
 	token string
 	hosts map[string]bool // nil: any
@@ -21,15 +21,27 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case g.hosts != nil && !g.hosts[strings.ToLower(r.Host)]:
 		// DNS rebinding: a page's own name was made to mean this address, so that its scripts may read.
 		problem{Status: http.StatusForbidden, Detail: "the Host header is no address of this listener"}.write(w)
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		w.Header().Set("Allow", "GET, HEAD")
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && !(r.Method == http.MethodPut && changeable(r.URL.Path)):
+		w.Header().Set("Allow", allowed(r.URL.Path))
 		problem{Status: http.StatusMethodNotAllowed}.write(w)
 	case !public(r.URL.Path) && !g.admits(r.Header.Get("Authorization")):
 		w.Header().Set("WWW-Authenticate", `Bearer realm="wsproxy admin"`)
 		problem{Status: http.StatusUnauthorized}.write(w)
+	case r.Method == http.MethodPut && foreign(r):
+		problem{Status: http.StatusForbidden, Detail: "a change is application/json and has no other Origin than this address"}.write(w)
 	default:
 		g.next.ServeHTTP(w, r)
 	}
+}
+
+// changeable says which paths take a PUT.
+func changeable(path string) bool { return path == "/api/log-level" }
+
+func allowed(path string) string {
+	if changeable(path) {
+		return "GET, HEAD, PUT"
+	}
+	return "GET, HEAD"
 }
 
 // public says which paths load balancers and supervisors may ask for without the token.

@@ -40,6 +40,9 @@ type Server struct {
 
 	Version string
 
+	// Logs has its levels shown and changed; nil: it has none.
+	Logs Logs
+
 	// Workers tells of the event loops. Nil: there are none.
 	Workers func() []lifecycle.Worker
 
@@ -183,6 +186,7 @@ func (s *Server) pages() []page {
 		{"/api/state", "the process: its state and how it came there, connections by phase, resources", s.state},
 		{"/api/connections", "live connections; route, upstream, phase, client, sort (age, bytes, -age, -bytes), limit, cursor", s.connections},
 		{"/api/connections/{id}", "one live connection", s.connection},
+		{"/api/log-level", "what is logged; PUT changes the levels that are given", s.logLevel},
 		{"/debug/pprof/", "profiles, for go tool pprof", profiles},
 	}
 }

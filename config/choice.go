@@ -175,9 +175,12 @@ const (
 	LogLevelDebug  LogLevel = "debug"
 )
 
-func (LogLevel) choices() (now, later []string) {
-	return texts(LogLevelError, LogLevelWarn, LogLevelNotice, LogLevelInfo, LogLevelDebug), nil
+// LogLevels lists them in that order.
+func LogLevels() []LogLevel {
+	return []LogLevel{LogLevelError, LogLevelWarn, LogLevelNotice, LogLevelInfo, LogLevelDebug}
 }
+
+func (LogLevel) choices() (now, later []string) { return texts(LogLevels()...), nil }
 
 // Slog is the level on slog's scale. Notice is 1 there, which OpenTelemetry's scale has as 10, one above info.
 func (l LogLevel) Slog() slog.Level {

@@ -176,7 +176,7 @@ func (a *app) serve() (string, error) {
 	a.running.Go(func() { a.tls.Watch(ctx) })
 	a.admin = &admin.Server{
 		Registry: a.registry, System: a.system, Metrics: a.telemetry.Metrics(), Token: a.cfg.Admin.Token.Value(),
-		Address: string(a.cfg.Admin.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers,
+		Address: string(a.cfg.Admin.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers, Logs: a.logs(),
 	}
 	a.admin.Start(a.adminAddr)
 	for _, l := range a.listeners {

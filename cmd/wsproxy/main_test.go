@@ -28,7 +28,10 @@ func TestCommandLine(t *testing.T) {
 		"wrong.yaml":   strings.ReplaceAll(valid, "upstream: u", "upstrem: u, framing: lax"),
 		"cert.yaml":    strings.ReplaceAll(valid, "'127.0.0.1:0'}", "'127.0.0.1:0', tls: {certificates: [{cert: bad.pem, key: bad.pem}]}}"),
 		"conflict.yml": strings.ReplaceAll(valid, "routes: [", "routes: [{name: b, match: /, upstream: u}, "),
-		"bad.pem":      "not a certificate",
+		"policy.yaml":  valid + "telemetry: {metrics: {policies: [{match: wsproxy.iq}, {match: wsproxy.io, attributes: [direction]}]}}\n",
+		"policies.yaml": valid + "telemetry: {metrics: {policies: [{match: 'a[', buckets: [2, 1], histogram: exponential}, {match: wsproxy.io, drop: true, interval: 1s}]}}\n" +
+			"log: {components: {porxy: debug}, routes: {b: loud}}\n",
+		"bad.pem": "not a certificate",
 	} {
 		if err := os.WriteFile(filepath.Join(".", name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -55,6 +58,10 @@ func TestCommandLine(t *testing.T) {
 		{name: "every problem at once", args: []string{"check", "wrong.yaml"}, code: exitUsage,
 			err: []string{"wrong.yaml:2", "routes[0].upstrem", "framing"}},
 		{name: "conflicting routes", args: []string{"check", "conflict.yml"}, code: exitUsage, err: []string{"routes[1].match"}},
+		{name: "policies of no metric", args: []string{"check", "policy.yaml"}, code: exitUsage,
+			err: []string{"telemetry.metrics.policies[0].match: no metric", "policies[1].attributes[0]: no metric that wsproxy.io matches has direction"}},
+		{name: "policies against themselves", args: []string{"check", "policies.yaml"}, code: exitUsage, err: []string{
+			"policies[0].match", "policies[0].buckets", "policies[1].drop", `log.components.porxy`, `(did you mean "proxy"?)`, "log.routes.b"}},
 		{name: "bad certificate", args: []string{"check", "cert.yaml"}, code: exitUsage, err: []string{"listeners[0].tls", "bad.pem"}},
 		{name: "not ready", args: []string{"ready", "--admin", "127.0.0.1:1"}, code: exitFailed, err: []string{"not ready"}},
 	} {
