@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -21,12 +22,12 @@ type Log struct {
 }
 
 func (c *Config) checkLog(src *source, routes nameList) {
-	for name := range c.Log.Components {
+	for _, name := range slices.Sorted(maps.Keys(c.Log.Components)) {
 		if !slices.Contains(LogComponents(), name) {
 			src.add(key("log.components", name), closest(name, LogComponents()), "no part has this name; there are %s", oneOf(LogComponents()))
 		}
 	}
-	for name := range c.Log.Routes {
+	for _, name := range slices.Sorted(maps.Keys(c.Log.Routes)) {
 		routes.checkReference(src, key("log.routes", name), name)
 	}
 }

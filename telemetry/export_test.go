@@ -63,6 +63,19 @@ func (c *fakeCollector) got(path string) string {
 	return all.String()
 }
 
+// await waits until text has arrived for a path.
+func (c *fakeCollector) await(t *testing.T, path, text string) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for !strings.Contains(c.got(path), text) {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: %s did not arrive", path, text)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 func env(pairs ...string) func(string) string {
 	return func(name string) string {
 		for i := 0; i < len(pairs); i += 2 {
@@ -195,9 +208,10 @@ func TestDisabledSDKLeavesOnlyTheLog(t *testing.T) {
 
 func TestBlockExportsAllSignals(t *testing.T) {
 	c := newFakeCollector(t)
-	tel, h := start(t, Settings{OTLP: OTLP{Endpoint: c.URL + "/base/", Headers: map[string]string{"X-Token": "t0ken"}}, Version: "1.2.3"})
+	tel, h := start(t, Settings{OTLP: OTLP{Endpoint: c.URL + "/base/", Headers: map[string]string{"X-Token": "t0ken"}}, Version: "1.2.3", Interval: 20 * time.Millisecond})
 	h.connect()
 	tel.Logger().Warn("something to see")
+	c.await(t, "/base/v1/metrics", "otel.sdk.processor.span.queue.capacity") // which goes with the processor
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -106,12 +106,13 @@ func TestSecretsInLinesAreRedacted(t *testing.T) {
 		t.Errorf("console: got %s", h.console)
 	}
 	for _, r := range h.records.records {
-		text := r.Body().String()
+		var text strings.Builder
+		text.WriteString(r.Body().String())
 		for kv := range r.WalkAttributes {
-			text += kv.Value.String()
+			text.WriteString(kv.Value.String())
 		}
-		if strings.Contains(text, canary) {
-			t.Errorf("exported: got %s", text)
+		if strings.Contains(text.String(), canary) {
+			t.Errorf("exported: got %s", text.String())
 		}
 	}
 	if n := len(h.records.records); n != 2 {

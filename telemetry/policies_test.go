@@ -240,14 +240,7 @@ func TestIntervals(t *testing.T) {
 	tel, h := start(t, Settings{Routes: chat, OTLP: OTLP{Endpoint: c.URL}, Interval: time.Hour, Log: Log{Level: 12},
 		Policies: []Policy{{Match: "wsproxy.io", Interval: 50 * time.Millisecond}}})
 	h.connect()
-	deadline := time.After(10 * time.Second)
-	for !strings.Contains(c.got("/v1/metrics"), "wsproxy.io") {
-		select {
-		case <-deadline:
-			t.Fatal("wsproxy.io was not exported")
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	c.await(t, "/v1/metrics", "wsproxy.io")
 	early := c.got("/v1/metrics")
 	if err := tel.SetPolicies(t.Context(), nil); err != nil {
 		t.Fatal(err)
