@@ -7,11 +7,12 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // guard lets requests through that may come in.
 type guard struct {
-	token string
+	token *atomic.Pointer[string]
 	hosts map[string]bool // nil: any
 	next  http.Handler
 }
@@ -48,11 +49,12 @@ func allowed(path string) string {
 func public(path string) bool { return path == "/healthz" || path == "/readyz" }
 
 func (g *guard) admits(authorization string) bool {
-	if g.token == "" {
+	token := *g.token.Load()
+	if token == "" {
 		return true
 	}
 	scheme, given, _ := strings.Cut(authorization, " ")
-	got, want := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(g.token)) // of one length, whatever came
+	got, want := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(token)) // of one length, whatever came
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && strings.EqualFold(scheme, "Bearer")
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"wsproxy/lifecycle"
@@ -32,7 +33,7 @@ type Server struct {
 	Metrics http.Handler
 
 	// Token is asked of everyone, as a Bearer token, but for /healthz and /readyz. Empty: of nobody,
-	// which is for loopback and for listeners that ask for a client certificate.
+	// which is for loopback and for listeners that ask for a client certificate. SetToken changes it.
 	Token string
 
 	// Address is the configured one. Its host is a legal Host header, besides the listener's own.
@@ -48,6 +49,8 @@ type Server struct {
 
 	// Log gets panics and the HTTP server's own complaints; nil: nobody does.
 	Log *slog.Logger
+
+	token atomic.Pointer[string]
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -71,6 +74,7 @@ func (s *Server) Start(l net.Listener) {
 		return
 	}
 	s.listener = l
+	s.token.CompareAndSwap(nil, &s.Token)
 	s.http = &http.Server{
 		Handler:           s.handler(l.Addr()),
 		ReadHeaderTimeout: headerTimeout,
@@ -86,6 +90,9 @@ func (s *Server) Start(l net.Listener) {
 		}
 	})
 }
+
+// SetToken replaces the token. It may be called at any time.
+func (s *Server) SetToken(token string) { s.token.Store(&token) }
 
 func (s *Server) count(_ net.Conn, state http.ConnState) {
 	switch state {
@@ -144,7 +151,7 @@ func (s *Server) log() *slog.Logger {
 }
 
 func (s *Server) handler(at net.Addr) http.Handler {
-	guard := &guard{token: s.Token, hosts: legalHosts(at, s.Address), next: s.routes()}
+	guard := &guard{token: &s.token, hosts: legalHosts(at, s.Address), next: s.routes()}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &answerWriter{ResponseWriter: w}
 		defer s.rescue(answer, r)

@@ -30,7 +30,7 @@ type Config struct {
 	// HTTP CONNECT and SOCKS5 proxies between wsproxy and the targets.
 	Egress []Egress `yaml:"egress"`
 	// How much the process takes on.
-	Limits ProcessLimits `yaml:"limits"`
+	Limits ProcessLimits `yaml:"limits" reload:"restart"`
 	// What moves the bytes of open connections: `loops` is a few event loops that own the sockets (Linux), `goroutines` two goroutines for each connection, `auto` the first that the system has.
 	Engine Engine `yaml:"engine" default:"auto" reload:"restart"`
 	// The log on standard error.

@@ -18,6 +18,7 @@ func TestEveryValueHasAName(t *testing.T) {
 		"Hop":         {hopNames[:], 0},
 		"OutcomeKind": {outcomeNames[:], 0},
 		"State":       {stateNames[:], 0},
+		"Reload":      {reloadFailureNames[:], 1},
 	}
 	for enum, tc := range cases {
 		t.Run(enum, func(t *testing.T) {

@@ -17,6 +17,9 @@ type Drain struct {
 	// Match picks the connections; nil picks all.
 	Match func(*lifecycle.Connection) bool
 
+	// Pending has connections leave, too, that are not open yet, as soon as they are.
+	Pending bool
+
 	// Share of those, chosen at random, rounded up. Zero: all of them.
 	Share float64
 
@@ -82,7 +85,10 @@ type Departure struct {
 func (s *Server) Departure(d Drain) *Departure {
 	var open []*lifecycle.Connection
 	for c := range s.Registry.All() {
-		if c.Phase() == lifecycle.PhaseTransfer && (d.Match == nil || d.Match(c)) {
+		if p := c.Phase(); p != lifecycle.PhaseTransfer && !(d.Pending && p < lifecycle.PhaseTransfer) {
+			continue
+		}
+		if d.Match == nil || d.Match(c) {
 			open = append(open, c)
 		}
 	}

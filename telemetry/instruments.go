@@ -31,6 +31,7 @@ type instruments struct {
 	protocolViolations             metric.Int64ObservableCounter
 	upstreamRetries                metric.Int64ObservableCounter
 	systemStatus                   metric.Int64ObservableUpDownCounter
+	configReloads                  metric.Int64ObservableCounter
 	drainRemaining                 metric.Int64ObservableUpDownCounter
 	workerConnections              metric.Int64ObservableUpDownCounter
 	workerBusy                     metric.Float64ObservableGauge
@@ -49,7 +50,7 @@ type instruments struct {
 
 func newInstruments(m metric.Meter) (*instruments, error) {
 	var i instruments
-	var errs [36]error
+	var errs [37]error
 	i.httpServerRequestDuration, errs[0] = m.Float64Histogram("http.server.request.duration", metric.WithUnit("s"), metric.WithDescription("Time from the complete request head to the response; a WebSocket's ends with the 101."),
 		metric.WithExplicitBucketBoundaries(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
 	i.httpClientRequestDuration, errs[1] = m.Float64Histogram("http.client.request.duration", metric.WithUnit("s"), metric.WithDescription("Time of the WebSocket handshake with the upstream."),
@@ -76,20 +77,21 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 	i.protocolViolations, errs[19] = m.Int64ObservableCounter("wsproxy.protocol.violations", metric.WithUnit("{violation}"), metric.WithDescription("Framing violations."))
 	i.upstreamRetries, errs[20] = m.Int64ObservableCounter("wsproxy.upstream.retries", metric.WithUnit("{retry}"), metric.WithDescription("Further attempts at dialling, by why the one before failed."))
 	i.systemStatus, errs[21] = m.Int64ObservableUpDownCounter("wsproxy.system.status", metric.WithUnit("1"), metric.WithDescription("1 for the state that the process is in, 0 for the others."))
-	i.drainRemaining, errs[22] = m.Int64ObservableUpDownCounter("wsproxy.drain.remaining", metric.WithUnit("{connection}"), metric.WithDescription("Connections that a drain still waits for."))
-	i.workerConnections, errs[23] = m.Int64ObservableUpDownCounter("wsproxy.worker.connections", metric.WithUnit("{connection}"), metric.WithDescription("Open connections of an event loop."))
-	i.workerBusy, errs[24] = m.Float64ObservableGauge("wsproxy.worker.busy", metric.WithUnit("1"), metric.WithDescription("Share of its time that an event loop was at work, since the collection before."))
-	i.workerWakeups, errs[25] = m.Int64ObservableCounter("wsproxy.worker.wakeups", metric.WithUnit("{wakeup}"), metric.WithDescription("How often an event loop stopped waiting."))
-	i.workerEvents, errs[26] = m.Int64ObservableCounter("wsproxy.worker.events", metric.WithUnit("{event}"), metric.WithDescription("Events of sockets that an event loop handled."))
-	i.workerTurnLongest, errs[27] = m.Float64ObservableGauge("wsproxy.worker.turn.longest", metric.WithUnit("s"), metric.WithDescription("The longest time that an event loop worked without waiting, in the last 15 to 30 seconds."))
-	i.tlsCertificateNotAfter, errs[28] = m.Float64ObservableGauge("wsproxy.tls.certificate.not_after", metric.WithUnit("s"), metric.WithDescription("Unix time at which a certificate expires."))
-	i.logSuppressed, errs[29] = m.Int64ObservableCounter("wsproxy.log.suppressed", metric.WithUnit("{record}"), metric.WithDescription("Log lines left out because they repeated."))
-	i.telemetryDropped, errs[30] = m.Int64ObservableCounter("wsproxy.telemetry.dropped", metric.WithUnit("{item}"), metric.WithDescription("Spans, log records and metrics of an export that did not reach the collector."))
-	i.processCPUTime, errs[31] = m.Float64ObservableCounter("process.cpu.time", metric.WithUnit("s"), metric.WithDescription("Processor time used."))
-	i.processMemoryUsage, errs[32] = m.Int64ObservableUpDownCounter("process.memory.usage", metric.WithUnit("By"), metric.WithDescription("Physical memory in use."))
-	i.processThreadCount, errs[33] = m.Int64ObservableUpDownCounter("process.thread.count", metric.WithUnit("{thread}"), metric.WithDescription("Threads of the process."))
-	i.processUnixFileDescriptorCount, errs[34] = m.Int64ObservableUpDownCounter("process.unix.file_descriptor.count", metric.WithUnit("{file_descriptor}"), metric.WithDescription("Open file descriptors."))
-	i.processUptime, errs[35] = m.Float64ObservableGauge("process.uptime", metric.WithUnit("s"), metric.WithDescription("Time since the process started."))
+	i.configReloads, errs[22] = m.Int64ObservableCounter("wsproxy.config.reloads", metric.WithUnit("{reload}"), metric.WithDescription("Reloads of the configuration; with error.type those that changed nothing, by why."))
+	i.drainRemaining, errs[23] = m.Int64ObservableUpDownCounter("wsproxy.drain.remaining", metric.WithUnit("{connection}"), metric.WithDescription("Connections that a drain still waits for."))
+	i.workerConnections, errs[24] = m.Int64ObservableUpDownCounter("wsproxy.worker.connections", metric.WithUnit("{connection}"), metric.WithDescription("Open connections of an event loop."))
+	i.workerBusy, errs[25] = m.Float64ObservableGauge("wsproxy.worker.busy", metric.WithUnit("1"), metric.WithDescription("Share of its time that an event loop was at work, since the collection before."))
+	i.workerWakeups, errs[26] = m.Int64ObservableCounter("wsproxy.worker.wakeups", metric.WithUnit("{wakeup}"), metric.WithDescription("How often an event loop stopped waiting."))
+	i.workerEvents, errs[27] = m.Int64ObservableCounter("wsproxy.worker.events", metric.WithUnit("{event}"), metric.WithDescription("Events of sockets that an event loop handled."))
+	i.workerTurnLongest, errs[28] = m.Float64ObservableGauge("wsproxy.worker.turn.longest", metric.WithUnit("s"), metric.WithDescription("The longest time that an event loop worked without waiting, in the last 15 to 30 seconds."))
+	i.tlsCertificateNotAfter, errs[29] = m.Float64ObservableGauge("wsproxy.tls.certificate.not_after", metric.WithUnit("s"), metric.WithDescription("Unix time at which a certificate expires."))
+	i.logSuppressed, errs[30] = m.Int64ObservableCounter("wsproxy.log.suppressed", metric.WithUnit("{record}"), metric.WithDescription("Log lines left out because they repeated."))
+	i.telemetryDropped, errs[31] = m.Int64ObservableCounter("wsproxy.telemetry.dropped", metric.WithUnit("{item}"), metric.WithDescription("Spans, log records and metrics of an export that did not reach the collector."))
+	i.processCPUTime, errs[32] = m.Float64ObservableCounter("process.cpu.time", metric.WithUnit("s"), metric.WithDescription("Processor time used."))
+	i.processMemoryUsage, errs[33] = m.Int64ObservableUpDownCounter("process.memory.usage", metric.WithUnit("By"), metric.WithDescription("Physical memory in use."))
+	i.processThreadCount, errs[34] = m.Int64ObservableUpDownCounter("process.thread.count", metric.WithUnit("{thread}"), metric.WithDescription("Threads of the process."))
+	i.processUnixFileDescriptorCount, errs[35] = m.Int64ObservableUpDownCounter("process.unix.file_descriptor.count", metric.WithUnit("{file_descriptor}"), metric.WithDescription("Open file descriptors."))
+	i.processUptime, errs[36] = m.Float64ObservableGauge("process.uptime", metric.WithUnit("s"), metric.WithDescription("Time since the process started."))
 	return &i, errors.Join(errs[:]...)
 }
 
@@ -112,6 +114,7 @@ func (i *instruments) observables() []metric.Observable {
 		i.protocolViolations,
 		i.upstreamRetries,
 		i.systemStatus,
+		i.configReloads,
 		i.drainRemaining,
 		i.workerConnections,
 		i.workerBusy,

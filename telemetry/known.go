@@ -2,30 +2,52 @@ package telemetry
 
 import (
 	"cmp"
+	"maps"
+	"sync/atomic"
 
 	"wsproxy/lifecycle"
 )
 
 // known holds the names of the configuration. Whatever else turns up, a metric says _OTHER.
-type known struct {
+type known struct{ names *atomic.Pointer[knownNames] }
+
+// knownNames are never changed: a reload replaces them all.
+type knownNames struct {
 	routes, upstreams, hosts map[string]bool
 }
 
 func newKnown(s *Settings) known {
-	k := known{routes: make(map[string]bool), upstreams: make(map[string]bool), hosts: make(map[string]bool)}
-	for _, r := range s.Routes {
-		k.routes[r.Name] = true
-		k.upstreams[r.Upstream] = true
-	}
-	for _, h := range s.Hosts {
-		k.hosts[h] = true
-	}
+	k := known{new(atomic.Pointer[knownNames])}
+	k.names.Store(&knownNames{})
+	k.add(s.Routes, s.Hosts)
 	return k
 }
 
-func (k known) route(name string) string    { return nameIn(k.routes, name) }
-func (k known) upstream(name string) string { return nameIn(k.upstreams, name) }
-func (k known) host(name string) string     { return nameIn(k.hosts, name) }
+// add makes further names known. Those of former configurations stay, as their connections and counts do; the
+// limit on cardinality bounds them.
+func (k known) add(routes []Route, hosts []string) {
+	former := k.names.Load()
+	n := &knownNames{cloned(former.routes), cloned(former.upstreams), cloned(former.hosts)}
+	for _, r := range routes {
+		n.routes[r.Name] = true
+		n.upstreams[r.Upstream] = true
+	}
+	for _, h := range hosts {
+		n.hosts[h] = true
+	}
+	k.names.Store(n)
+}
+
+func cloned(m map[string]bool) map[string]bool {
+	if m = maps.Clone(m); m == nil {
+		m = make(map[string]bool)
+	}
+	return m
+}
+
+func (k known) route(name string) string    { return nameIn(k.names.Load().routes, name) }
+func (k known) upstream(name string) string { return nameIn(k.names.Load().upstreams, name) }
+func (k known) host(name string) string     { return nameIn(k.names.Load().hosts, name) }
 
 func nameIn(names map[string]bool, name string) string {
 	if names[name] {
@@ -54,6 +76,9 @@ func protocolVersion(v string) string {
 // increase is seen. Histograms have no points before their first.
 func (m *metrics) zero(s *Settings) {
 	m.unuseds.add(struct{}{}, 0)
+	for _, f := range lifecycle.ReloadFailures() {
+		m.reloads.add(f, 0)
+	}
 	m.zeroRoute(other)
 	for _, r := range s.Routes {
 		m.zeroRoute(r.Name)

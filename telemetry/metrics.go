@@ -29,6 +29,7 @@ type metrics struct {
 	refusals *tallies[phaseKey]
 	closes   *tallies[closeKey]
 	retries  *tallies[retryKey]
+	reloads  *tallies[lifecycle.ReloadFailure]
 }
 
 // exchange is a request and its response.
@@ -65,7 +66,7 @@ type retryKey struct {
 
 func newMetrics(s *Settings) *metrics {
 	m := &metrics{
-		known: newKnown(s), exchanges: newSets(exchange.attributes), lookups: newSets(lookup.attributes),
+		known: newKnown(s), reloads: newTallies(reloadAttributes), exchanges: newSets(exchange.attributes), lookups: newSets(lookup.attributes),
 		phases: newSets(phaseKey.attributes), lifetimes: newSets(closeKey.lifetime),
 		unuseds: newTallies(func(struct{}) list { return nil }), accepts: newTallies(routeAttributes), opens: newTallies(routeAttributes),
 		failures: newTallies(phaseKey.failure), refusals: newTallies(phaseKey.refusal), closes: newTallies(closeKey.attributes),
@@ -84,6 +85,7 @@ func (m *metrics) observe(o metric.Observer, on *instruments) {
 	m.refusals.observe(o, on.connectionRejected)
 	m.closes.observe(o, on.connectionCloses)
 	m.retries.observe(o, on.upstreamRetries)
+	m.reloads.observe(o, on.configReloads)
 }
 
 // accepted counts a connection that asked for an upgrade, or that failed before it could.

@@ -33,6 +33,9 @@ const (
 	keyUserAgentOriginal         attribute.Key = "user_agent.original"
 	keyConfigCurrent             attribute.Key = "wsproxy.config.current"
 	keyConfigGeneration          attribute.Key = "wsproxy.config.generation"
+	keyConfigProblem             attribute.Key = "wsproxy.config.problem"
+	keyConfigReloadCause         attribute.Key = "wsproxy.config.reload.cause"
+	keyConfigRoutesChanged       attribute.Key = "wsproxy.config.routes.changed"
 	keyConnectOutcome            attribute.Key = "wsproxy.connect.outcome"
 	keyConnectionDuration        attribute.Key = "wsproxy.connection.duration"
 	keyConnectionID              attribute.Key = "wsproxy.connection.id"
@@ -47,6 +50,9 @@ const (
 	keyDialAttempt               attribute.Key = "wsproxy.dial.attempt"
 	keyDialHop                   attribute.Key = "wsproxy.dial.hop"
 	keyDirection                 attribute.Key = "wsproxy.direction"
+	keyDrainConnections          attribute.Key = "wsproxy.drain.connections"
+	keyDrainCut                  attribute.Key = "wsproxy.drain.cut"
+	keyDrainShare                attribute.Key = "wsproxy.drain.share"
 	keyEgressName                attribute.Key = "wsproxy.egress.name"
 	keyEgressType                attribute.Key = "wsproxy.egress.type"
 	keyFrameType                 attribute.Key = "wsproxy.frame.type"
@@ -108,6 +114,7 @@ const (
 	spanWebsocketTransfer  = "websocket transfer"
 	spanWebsocketClose     = "websocket close"
 	spanWsproxyStart       = "wsproxy start"
+	spanWsproxyDrain       = "wsproxy drain"
 )
 
 const (
@@ -115,6 +122,7 @@ const (
 	eventConnectionClosed   = "wsproxy.connection.closed"
 	eventConnectionFailed   = "wsproxy.connection.failed"
 	eventSystemStateChanged = "wsproxy.system.state_changed"
+	eventConfigReloaded     = "wsproxy.config.reloaded"
 	eventTelemetryDropping  = "wsproxy.telemetry.dropping"
 )
 
@@ -155,6 +163,7 @@ func describedMetrics() []described {
 		{"wsproxy.protocol.violations", false, []string{"wsproxy.direction", "wsproxy.violation.kind", "wsproxy.route.name"}},
 		{"wsproxy.upstream.retries", false, []string{"wsproxy.upstream.name", "error.type"}},
 		{"wsproxy.system.status", false, []string{"wsproxy.system.state"}},
+		{"wsproxy.config.reloads", false, []string{"error.type"}},
 		{"wsproxy.drain.remaining", false, []string{}},
 		{"wsproxy.worker.connections", false, []string{"wsproxy.worker.id"}},
 		{"wsproxy.worker.busy", false, []string{"wsproxy.worker.id"}},

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -83,6 +84,9 @@ func TestEmittedNamesAreTheSchemas(t *testing.T) {
 		mix(h)
 		everyAttribute(h)
 		h.losses.add(signalTraces, lossQueueFull, 1)
+		h.Reloaded(lifecycle.Reload{Cause: "SIGHUP", Generation: 2, Changed: []string{"chat"}})
+		h.Reloaded(lifecycle.Reload{Cause: "SIGHUP", Generation: 2, Failure: lifecycle.ReloadInvalid, Err: errors.New("routes: missing")})
+		h.Drain(Drain{Route: "chat", Upstream: "chat", Share: 0.5, Connections: 1})(0)
 		h.Telemetry.system.leave(time.Now())
 
 		spans, events, points := make(emitted), make(emitted), make(emitted)

@@ -17,6 +17,7 @@ var schemaSpans = map[string][]string{
 	"websocket close":                    {"wsproxy.connection.id", "wsproxy.close.cause", "wsproxy.close.initiator", "wsproxy.close.leg", "wsproxy.close.code", "wsproxy.close.clean", "wsproxy.close.frame_truncated", "wsproxy.close.tls_truncated", "wsproxy.framing", "wsproxy.total.upstream.bytes", "wsproxy.total.upstream.messages", "wsproxy.total.upstream.stall", "wsproxy.total.downstream.bytes", "wsproxy.total.downstream.messages", "wsproxy.total.downstream.stall"},
 	"wsproxy start":                      {"wsproxy.system.state"},
 	"state {wsproxy.system.state}":       {"wsproxy.system.state", "wsproxy.system.cause"},
+	"wsproxy drain":                      {"wsproxy.route.name", "wsproxy.upstream.name", "wsproxy.drain.share", "wsproxy.drain.connections", "wsproxy.drain.cut"},
 }
 
 var schemaMetrics = map[string][]string{
@@ -42,6 +43,7 @@ var schemaMetrics = map[string][]string{
 	"wsproxy.protocol.violations":        {"wsproxy.direction", "wsproxy.violation.kind", "wsproxy.route.name"},
 	"wsproxy.upstream.retries":           {"wsproxy.upstream.name", "error.type"},
 	"wsproxy.system.status":              {"wsproxy.system.state"},
+	"wsproxy.config.reloads":             {"error.type"},
 	"wsproxy.drain.remaining":            {},
 	"wsproxy.worker.connections":         {"wsproxy.worker.id"},
 	"wsproxy.worker.busy":                {"wsproxy.worker.id"},
@@ -63,6 +65,7 @@ var schemaEvents = map[string][]string{
 	"wsproxy.connection.closed":    {"wsproxy.connection.id", "wsproxy.mode", "wsproxy.route.name", "wsproxy.upstream.name", "wsproxy.target.name", "wsproxy.egress.name", "client.address", "client.port", "wsproxy.upstream.address", "url.path", "http.response.status_code", "wsproxy.websocket.subprotocol", "wsproxy.websocket.extensions", "wsproxy.connection.duration", "wsproxy.close.cause", "wsproxy.close.initiator", "wsproxy.close.leg", "wsproxy.close.code", "wsproxy.close.clean", "wsproxy.close.frame_truncated", "wsproxy.close.tls_truncated", "wsproxy.framing", "wsproxy.total.upstream.bytes", "wsproxy.total.upstream.messages", "wsproxy.total.upstream.stall", "wsproxy.total.downstream.bytes", "wsproxy.total.downstream.messages", "wsproxy.total.downstream.stall", "wsproxy.phase.tls_accept.duration", "wsproxy.phase.request.duration", "wsproxy.phase.route.duration", "wsproxy.phase.dns.duration", "wsproxy.phase.connect.duration", "wsproxy.phase.proxy.duration", "wsproxy.phase.tls.duration", "wsproxy.phase.upgrade.duration", "wsproxy.phase.transfer.duration", "wsproxy.phase.close.duration"},
 	"wsproxy.connection.failed":    {"wsproxy.connection.id", "wsproxy.mode", "wsproxy.route.name", "wsproxy.upstream.name", "wsproxy.target.name", "wsproxy.egress.name", "client.address", "client.port", "wsproxy.upstream.address", "url.path", "http.response.status_code", "wsproxy.phase.name", "error.type", "wsproxy.phase.tls_accept.duration", "wsproxy.phase.request.duration", "wsproxy.phase.route.duration", "wsproxy.phase.dns.duration", "wsproxy.phase.connect.duration", "wsproxy.phase.proxy.duration", "wsproxy.phase.tls.duration", "wsproxy.phase.upgrade.duration"},
 	"wsproxy.system.state_changed": {"wsproxy.system.state", "wsproxy.system.previous_state", "wsproxy.system.cause"},
+	"wsproxy.config.reloaded":      {"wsproxy.config.generation", "wsproxy.config.reload.cause", "wsproxy.config.routes.changed", "wsproxy.config.problem", "error.type"},
 	"wsproxy.telemetry.dropping":   {"wsproxy.signal", "error.type", "wsproxy.telemetry.dropped_items"},
 }
 

@@ -41,23 +41,36 @@ func ParsePolicy(s string) (Policy, error) {
 type Pool struct {
 	policy Policy
 
-	mu      sync.Mutex
+	mu      *sync.Mutex // shared by pools that took over from each other
 	targets []target
 	turn    int
 }
 
 type target struct {
 	name string
-	open int
+	open *int // shared by pools that took over from each other
 }
 
 // NewPool makes a pool of the named targets.
 func NewPool(p Policy, names ...string) *Pool {
-	pool := &Pool{policy: p}
+	pool := &Pool{policy: p, mu: new(sync.Mutex)}
 	for _, n := range names {
-		pool.targets = append(pool.targets, target{name: n})
+		pool.targets = append(pool.targets, target{name: n, open: new(int)})
 	}
 	return pool
+}
+
+// TakeOver makes the pool, which is not in use yet, count the open connections that former's targets of the
+// same names have. former goes on counting as well.
+func (p *Pool) TakeOver(former *Pool) {
+	former.mu.Lock()
+	defer former.mu.Unlock()
+	p.mu = former.mu
+	for i, t := range p.targets {
+		if same := slices.IndexFunc(former.targets, func(o target) bool { return o.name == t.name }); same >= 0 {
+			p.targets[i].open = former.targets[same].open
+		}
+	}
 }
 
 // Pick chooses a target that is not among those tried. The connection counts as open until release is
@@ -72,7 +85,7 @@ func (p *Pool) Pick(tried []string) (name string, release func(), ok bool) {
 		if slices.Contains(tried, t.name) {
 			continue
 		}
-		if best < 0 || p.policy == LeastConnections && t.open < p.targets[best].open {
+		if best < 0 || p.policy == LeastConnections && *t.open < *p.targets[best].open {
 			best = at
 		}
 	}
@@ -80,14 +93,14 @@ func (p *Pool) Pick(tried []string) (name string, release func(), ok bool) {
 		return "", nil, false
 	}
 	p.turn = best + 1
-	p.targets[best].open++
+	*p.targets[best].open++
 	return p.targets[best].name, sync.OnceFunc(func() { p.release(best) }), true
 }
 
 func (p *Pool) release(i int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.targets[i].open--
+	*p.targets[i].open--
 }
 
 // Open returns how many connections each target has.
@@ -96,7 +109,7 @@ func (p *Pool) Open() map[string]int {
 	defer p.mu.Unlock()
 	open := make(map[string]int, len(p.targets))
 	for _, t := range p.targets {
-		open[t.name] += t.open
+		open[t.name] += *t.open
 	}
 	return open
 }

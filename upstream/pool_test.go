@@ -156,3 +156,21 @@ func checkBounds(t *testing.T, policy Policy, open map[string]int, workers int) 
 		t.Errorf("%s: got %d open, want 1 to %d", policy, all, workers)
 	}
 }
+
+func TestTakeOverKeepsOpenCounts(t *testing.T) {
+	former := NewPool(LeastConnections, "a", "b")
+	_, releaseA, _ := former.Pick([]string{"b"})
+	_, _, _ = former.Pick([]string{"a"})
+	next := NewPool(LeastConnections, "b", "c", "a")
+	next.TakeOver(former)
+	if got, want := next.Open(), map[string]int{"a": 1, "b": 1, "c": 0}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if name, _, _ := next.Pick(nil); name != "c" {
+		t.Errorf("got %s, want c, which has no connection", name)
+	}
+	releaseA()
+	if got, want := next.Open(), map[string]int{"a": 0, "b": 1, "c": 1}; !maps.Equal(got, want) {
+		t.Errorf("after a release by the former pool: got %v, want %v", got, want)
+	}
+}

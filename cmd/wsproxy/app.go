@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -21,34 +20,35 @@ import (
 	"wsproxy/proxy"
 	"wsproxy/proxy/relay"
 	"wsproxy/telemetry"
-	"wsproxy/tlsconf"
 )
 
-// app is a running proxy, made from one configuration.
+// app is a running proxy: what outlives its configurations. What is made from one is its generation.
 type app struct {
-	cfg       *config.Config
 	options   options
 	system    *lifecycle.System
 	registry  *lifecycle.Registry
 	telemetry *telemetry.Telemetry
 	log       *slog.Logger
-	tls       *tlsconf.Store
 	engine    relay.Engine
 	limits    atomic.Pointer[map[string]int] // of connections, for telemetry
 	observed  atomic.Pointer[relay.Engine]   // engine, for telemetry, which is there before it
 	proxy     *proxy.Server
 	admin     *admin.Server
 
-	listeners []proxy.Listener
-	adminAddr net.Listener // bound; closed by admin once that has started
+	generation atomic.Pointer[generation] // in force; nil before compile
+	changing   chan struct{}              // holds a token while nobody changes generation, listeners or the process's state
+	seen       loaded                     // configuration that the latest reload looked at; guarded by changing
+	listeners  []*bound                   // guarded by changing
+	adminAddr  net.Listener               // bound; closed by admin once that has started
+	drains     drains
 
 	running sync.WaitGroup
-	stop    context.CancelFunc // of what runs beside the proxy
-	broken  chan error         // a listener that ended by itself
+	broken  chan error // a listener that ended by itself
 }
 
 // options are what a configuration can't say.
 type options struct {
+	file      string               // that the configuration comes from and reloads read; empty: none
 	resolver  *net.Resolver        // nil: the system's
 	observers []lifecycle.Observer // beside telemetry
 	dry       bool                 // nothing will run: export nothing
@@ -59,14 +59,14 @@ const stopTimeout = 5 * time.Second
 
 // newApp makes everything that can be wrong before anything is bound.
 func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
-	a := &app{cfg: cfg, options: o, system: &lifecycle.System{}, broken: make(chan error, len(cfg.Listeners))}
+	a := &app{options: o, system: &lifecycle.System{}, broken: make(chan error, 1), changing: make(chan struct{}, 1), seen: loaded{cfg: cfg}}
 	a.registry = &lifecycle.Registry{NewID: func() string { return ulid.Make().String() }}
-	a.registry.SetGeneration(1, nil)
 	if err := a.system.Enter(lifecycle.StateCreated, "started"); err != nil {
 		return nil, err
 	}
-	a.tls = a.certificateStore()
-	settings, err := a.telemetrySettings()
+	gen := a.newGeneration(cfg, nil)
+	a.generation.Store(gen)
+	settings, err := gen.telemetrySettings()
 	if err != nil {
 		return nil, configError{err}
 	}
@@ -80,19 +80,16 @@ func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 		return nil, errors.Join(err, t.Shutdown(ctx))
 	}
 	a.observed.Store(&a.engine)
-	a.proxy = &proxy.Server{
-		Registry: a.registry, Engine: a.engine, Propagator: t.Propagator(), HTTP: a.observeHTTP, Log: t.Component(string(config.LogProxy)),
-		RetryAfter: time.Duration(cfg.Drain.Spread),
-	}
-	if a.listeners, err = a.listenerSettings(); err == nil {
-		a.proxy.Routes, err = a.routes()
-	}
-	if err != nil {
+	a.proxy = &proxy.Server{Registry: a.registry, Engine: a.engine, Propagator: t.Propagator(), HTTP: a.observeHTTP, Log: t.Component(string(config.LogProxy))}
+	if err := gen.build(nil); err != nil {
 		a.close()
 		return nil, configError{err}
 	}
 	return a, a.system.Enter(lifecycle.StateInitialized, "configuration and telemetry are ready")
 }
+
+// current is the generation in force.
+func (a *app) current() *generation { return a.generation.Load() }
 
 // newEngine makes what moves the bytes of open connections.
 func newEngine(e config.Engine, log *slog.Logger) (relay.Engine, error) {
@@ -130,29 +127,26 @@ func (a *app) start() error {
 }
 
 // bind takes every listen address, so that the second of two processes fails before it serves.
-func (a *app) bind() (string, error) {
-	var bound []string
-	for i, c := range a.cfg.Listeners {
-		l, err := net.Listen("tcp", string(c.Address))
-		if err != nil {
-			return "", fmt.Errorf("listeners[%d].address: %w", i, err)
-		}
-		a.listeners[i].Listener = l
-		bound = append(bound, l.Addr().String())
+func (a *app) bind() (cause string, err error) {
+	if a.listeners, err = a.bindListeners(a.current(), nil); err != nil {
+		return "", err
 	}
-	l, err := net.Listen("tcp", string(a.cfg.Admin.Address))
-	if err != nil {
+	address := string(a.current().cfg.Admin.Address)
+	if a.adminAddr, err = a.listen("admin", address); err != nil {
 		return "", fmt.Errorf("admin.address: %w", err)
 	}
-	a.adminAddr = l
-	return "listening on " + strings.Join(append(bound, l.Addr().String()), ", "), nil
+	var all []string
+	for _, b := range a.listeners {
+		all = append(all, b.Addr().String())
+	}
+	return "listening on " + strings.Join(append(all, a.adminAddr.Addr().String()), ", "), nil
 }
 
 // checkTime warns of certificates that are not valid now. They are served all the same: the peer judges
 // by its own clock.
 func (a *app) checkTime() (string, error) {
 	cause := "every certificate is valid"
-	for _, c := range a.tls.Certificates() {
+	for _, c := range a.current().tls.Certificates() {
 		if err := c.Check(time.Now()); err != nil {
 			a.log.Warn("certificate", "error", err)
 			cause = "a certificate is not valid, see the log"
@@ -162,75 +156,46 @@ func (a *app) checkTime() (string, error) {
 }
 
 func (a *app) compile() (string, error) {
-	if err := a.proxy.Compile(); err != nil {
-		return "", configError{err}
-	}
-	return fmt.Sprintf("%d routes", len(a.proxy.Routes)), nil
+	gen := a.current()
+	gen.use(nil)
+	return fmt.Sprintf("%d routes", len(gen.routes)), nil
 }
 
 func (a *app) serve() (string, error) {
 	a.proxy.Capacity = a.capacity()
-	a.limits.Store(new(a.connectionLimits(a.proxy.Capacity)))
-	ctx, stop := context.WithCancel(context.Background())
-	a.stop = stop
-	a.running.Go(func() { a.tls.Watch(ctx) })
-	a.admin = &admin.Server{
-		Registry: a.registry, System: a.system, Metrics: a.telemetry.Metrics(), Token: a.cfg.Admin.Token.Value(),
-		Address: string(a.cfg.Admin.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers, Logs: a.logs(),
-	}
+	a.limits.Store(new(a.current().connectionLimits()))
+	a.current().watch()
+	a.admin = a.newAdmin()
 	a.admin.Start(a.adminAddr)
-	for _, l := range a.listeners {
-		a.running.Go(func() {
-			if err := a.proxy.Serve(l); err != nil {
-				a.broken <- fmt.Errorf("%s: %w", l.Addr(), err)
-			}
-		})
+	for _, b := range a.listeners {
+		if err := a.accept(b); err != nil {
+			return "", err
+		}
 	}
+	a.changing <- struct{}{}
 	return "accepting", nil
 }
 
-// drain lets open connections leave, until drain.timeout or a second signal.
-func (a *app) drain(cause string, again <-chan os.Signal) {
-	a.system.Enter(lifecycle.StateDraining, cause)
-	d := a.cfg.Drain
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(d.Timeout))
-	defer cancel()
-	go func() {
-		select {
-		case <-again:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	a.proxy.Drain(ctx, proxy.Drain{Spread: time.Duration(d.Spread), Code: d.Code, Reason: d.Reason})
-	if a.engine.Wait(ctx) == nil {
-		return
-	}
-	a.proxy.Stop()
-	ctx, cancelStop := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancelStop()
-	if err := a.engine.Wait(ctx); err != nil {
-		a.log.Error("connections are still open", "error", err)
+func (a *app) newAdmin() *admin.Server {
+	c := a.current().cfg.Admin
+	return &admin.Server{
+		Registry: a.registry, System: a.system, Metrics: a.telemetry.Metrics(), Token: c.Token.Value(),
+		Address: string(c.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers, Logs: &logs{app: a},
 	}
 }
 
 // close ends everything that was started, and last flushes telemetry.
 func (a *app) close() {
 	var errs []error
+	a.drains.stop()
 	errs = append(errs, a.proxy.Close())
-	for _, l := range a.listeners {
-		if l.Listener != nil {
-			l.Close() // again, unless it was never served
-		}
-	}
+	closeListeners(a.listeners) // again, unless they were never served
 	if a.admin != nil {
 		errs = append(errs, a.admin.Close())
 	} else if a.adminAddr != nil {
 		a.adminAddr.Close()
 	}
-	if a.stop != nil {
-		a.stop()
-	}
+	a.current().retire()
 	a.running.Wait()
 	a.engine.Close()
 	if err := errors.Join(errs...); err != nil {

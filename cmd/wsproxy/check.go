@@ -29,9 +29,6 @@ func checkCommand() *cobra.Command {
 				return err
 			}
 			defer a.close()
-			if _, err := a.compile(); err != nil {
-				return err
-			}
 			fmt.Fprintf(c.OutOrStdout(), "%s is valid\n", args[0])
 			return nil
 		},

@@ -10,23 +10,17 @@ import (
 
 	"wsproxy/admin"
 	"wsproxy/config"
-	"wsproxy/telemetry"
 )
 
 // logs has the admin API show and change what is logged. It implements admin.Logs.
 type logs struct {
-	telemetry *telemetry.Telemetry
-	routes    []string
-	changing  sync.Mutex
+	*app
+	changing sync.Mutex
 }
 
-// logs is those of a.
-func (a *app) logs() *logs {
-	l := &logs{telemetry: a.telemetry}
-	for _, r := range a.cfg.Routes {
-		l.routes = append(l.routes, r.Name)
-	}
-	return l
+// routeNames are those of the configuration in force.
+func (a *app) routeNames() []string {
+	return slices.Sorted(maps.Keys(a.current().routes))
 }
 
 func (l *logs) LogLevels() admin.LogLevels {
@@ -65,7 +59,7 @@ func (l *logs) SetLogLevels(change admin.LogLevels) error {
 	if err := setLevels(&levels.Components, change.Components, config.LogComponents()); err != nil {
 		return fmt.Errorf("components: %w", err)
 	}
-	if err := setLevels(&levels.Routes, change.Routes, l.routes); err != nil {
+	if err := setLevels(&levels.Routes, change.Routes, l.routeNames()); err != nil {
 		return fmt.Errorf("routes: %w", err)
 	}
 	l.telemetry.SetLevels(levels)

@@ -13,7 +13,7 @@ import (
 // capacity is how much the process takes on. It is asked for once everything is open that is open for
 // good.
 func (a *app) capacity() proxy.Capacity {
-	l := a.cfg.Limits
+	l := a.current().cfg.Limits
 	c := proxy.Capacity{Connections: l.Connections, Pending: l.Handshakes}
 	limit, open := descriptors()
 	if limit == 0 {
@@ -47,9 +47,9 @@ func countOpen() int {
 }
 
 // connectionLimits are the limits of connections as telemetry shows them: by route, the process's under "".
-func (a *app) connectionLimits(c proxy.Capacity) map[string]int {
-	all := map[string]int{"": c.Limit()}
-	for _, r := range a.cfg.Routes {
+func (gen *generation) connectionLimits() map[string]int {
+	all := map[string]int{"": gen.proxy.Capacity.Limit()}
+	for _, r := range gen.cfg.Routes {
 		all[r.Name] = r.Limits.Connections
 	}
 	return all

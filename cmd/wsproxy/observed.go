@@ -16,9 +16,9 @@ import (
 )
 
 // telemetrySettings is the telemetry block, and what telemetry must know of everything else.
-func (a *app) telemetrySettings() (telemetry.Settings, error) {
-	t := a.cfg.Telemetry
-	otlp, err := a.otlp(t.OTLP)
+func (gen *generation) telemetrySettings() (telemetry.Settings, error) {
+	t := gen.cfg.Telemetry
+	otlp, err := gen.otlp(t.OTLP)
 	if err != nil {
 		return telemetry.Settings{}, fmt.Errorf("telemetry.otlp: %w", err)
 	}
@@ -28,38 +28,29 @@ func (a *app) telemetrySettings() (telemetry.Settings, error) {
 		Ratio: &t.Traces.Ratio, Linked: t.Traces.Connection == config.SpanPlacementLinked,
 		Segments: telemetry.Segments{First: time.Duration(segments.First), Longest: time.Duration(segments.Longest), Off: segments.Off},
 		Interval: time.Duration(t.Metrics.Interval), NoLogs: !t.Logs,
-		Registry: a.registry, System: a.system, Hosts: a.hosts(), ViolationKinds: violationKinds(),
-		Certificates: a.certificates, DrainRemaining: a.drainRemaining, Workers: a.workers, DrainCode: a.cfg.Drain.Code,
+		Registry: gen.registry, System: gen.system, Routes: gen.telemetryRoutes(), Hosts: gen.hosts(), ViolationKinds: violationKinds(),
+		Certificates: gen.certificates, DrainRemaining: gen.drainRemaining, Workers: gen.workers, DrainCode: gen.cfg.Drain.Code,
 		Limits: func() map[string]int {
-			if limits := a.limits.Load(); limits != nil {
+			if limits := gen.limits.Load(); limits != nil {
 				return *limits
 			}
 			return nil
 		},
-		Log: telemetry.Log{Format: logFormat(a.cfg.Log.Format), Opened: a.cfg.Log.Opened},
+		Log: telemetry.Log{Format: logFormat(gen.cfg.Log.Format), Opened: gen.cfg.Log.Opened},
 	}
-	levels := logLevels(a.cfg.Log)
+	levels := logLevels(gen.cfg.Log)
 	s.Log.Level, s.Log.Components, s.Log.Routes = levels.General, levels.Components, levels.Routes
-	s.Policies = policies(t.Metrics)
-	if err := telemetry.CheckPolicies(s.Policies, s.Interval); err != nil {
+	if s.Policies, err = policies(t.Metrics); err != nil {
 		return s, err
 	}
-	for _, r := range a.cfg.Routes {
-		route := telemetry.Route{Name: r.Name, Upstream: r.Upstream, Mode: lifecycle.ModeReverse, LostCode: int(r.OnUpstreamLost.Code())}
-		if r.OnUpstreamLost == config.UpstreamLostFIN {
-			route.LostCode = lifecycle.NoCode
-		}
-		s.Routes = append(s.Routes, route)
-		a.registry.Declare(lifecycle.Key{Mode: lifecycle.ModeReverse, Route: r.Name, Upstream: r.Upstream})
-	}
-	if a.options.dry {
+	if gen.options.dry {
 		s.Env = func(name string) string { return map[string]string{"OTEL_SDK_DISABLED": "true"}[name] }
 	}
 	return s, nil
 }
 
 // policies are those of a configuration, for telemetry.Settings and Telemetry.SetPolicies.
-func policies(m config.Metrics) []telemetry.Policy {
+func policies(m config.Metrics) ([]telemetry.Policy, error) {
 	var all []telemetry.Policy
 	for _, c := range m.Policies {
 		p := telemetry.Policy{
@@ -70,6 +61,18 @@ func policies(m config.Metrics) []telemetry.Policy {
 			p.Buckets = append(p.Buckets, b.Value)
 		}
 		all = append(all, p)
+	}
+	return all, telemetry.CheckPolicies(all, time.Duration(m.Interval))
+}
+
+func (gen *generation) telemetryRoutes() []telemetry.Route {
+	var all []telemetry.Route
+	for _, r := range gen.cfg.Routes {
+		route := telemetry.Route{Name: r.Name, Upstream: r.Upstream, Mode: lifecycle.ModeReverse, LostCode: int(r.OnUpstreamLost.Code())}
+		if r.OnUpstreamLost == config.UpstreamLostFIN {
+			route.LostCode = lifecycle.NoCode
+		}
+		all = append(all, route)
 	}
 	return all
 }
@@ -86,7 +89,7 @@ func logLevels(l config.Log) telemetry.Levels {
 	return telemetry.Levels{General: l.Level.Slog(), Components: of(l.Components), Routes: of(l.Routes)}
 }
 
-func (a *app) otlp(c *config.OTLP) (telemetry.OTLP, error) {
+func (gen *generation) otlp(c *config.OTLP) (telemetry.OTLP, error) {
 	if c == nil {
 		return telemetry.OTLP{}, nil
 	}
@@ -95,7 +98,7 @@ func (a *app) otlp(c *config.OTLP) (telemetry.OTLP, error) {
 		o.Headers[name] = value.Value()
 	}
 	if c.TLS != nil {
-		newest, err := a.clientTLS(c.TLS)
+		newest, err := gen.clientTLS(c.TLS)
 		if err != nil {
 			return o, err
 		}
@@ -105,19 +108,19 @@ func (a *app) otlp(c *config.OTLP) (telemetry.OTLP, error) {
 }
 
 // hosts are the names that lookups may be about, which metrics tell apart.
-func (a *app) hosts() []string {
+func (gen *generation) hosts() []string {
 	var names []string
 	add := func(address string) {
 		if host, _, err := net.SplitHostPort(address); err == nil {
 			names = append(names, host)
 		}
 	}
-	for _, u := range a.cfg.Upstreams {
+	for _, u := range gen.cfg.Upstreams {
 		for _, t := range u.Targets {
 			add(t.Address)
 		}
 	}
-	for _, e := range a.cfg.Egress {
+	for _, e := range gen.cfg.Egress {
 		add(e.URL.Address)
 	}
 	return names
@@ -141,18 +144,10 @@ func logFormat(f config.LogFormat) string {
 
 func (a *app) certificates() []telemetry.Certificate {
 	var all []telemetry.Certificate
-	for _, c := range a.tls.Certificates() {
+	for _, c := range a.current().tls.Certificates() {
 		all = append(all, telemetry.Certificate{Name: c.Name, NotAfter: c.NotAfter})
 	}
 	return all
-}
-
-// drainRemaining is how many connections a drain still waits for.
-func (a *app) drainRemaining() int {
-	if a.system.State() != lifecycle.StateDraining {
-		return 0
-	}
-	return a.registry.Snapshot().Open()
 }
 
 // workers are the engine's event loops; before it is made there are none.

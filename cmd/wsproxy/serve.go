@@ -26,18 +26,18 @@ func serveCommand() *cobra.Command {
 
   wsproxy serve --listen :8080 --upstream ws://localhost:9000
 
-Without either, wsproxy.yaml in the working folder is read. SIGTERM and interrupt drain
-open connections; a second one stops at once.`,
+Without either, wsproxy.yaml in the working folder is read. SIGHUP reads the configuration again.
+SIGTERM and interrupt drain open connections; a second one stops at once.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := serveConfig(file, listen, upstream)
+			cfg, path, err := serveConfig(file, listen, upstream)
 			if err != nil {
 				return err
 			}
-			signals := make(chan os.Signal, 2)
-			signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+			signals := make(chan os.Signal, 8)
+			signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
 			defer signal.Stop(signals)
-			return serve(c.Context(), cfg, signals)
+			return serve(c.Context(), cfg, options{file: path}, signals)
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "configuration `FILE`")
@@ -54,22 +54,25 @@ func noArgs(c *cobra.Command, args []string) error {
 	return nil
 }
 
-func serveConfig(file, listen, upstream string) (*config.Config, error) {
+// serveConfig is the configuration to serve, and the file that it is from.
+func serveConfig(file, listen, upstream string) (*config.Config, string, error) {
 	quick := listen != "" || upstream != ""
 	switch {
 	case quick && file != "":
-		return nil, usageError{errors.New("give --config, or --listen and --upstream, not both")}
+		return nil, "", usageError{errors.New("give --config, or --listen and --upstream, not both")}
 	case quick && (listen == "" || upstream == ""):
-		return nil, usageError{errors.New("--listen and --upstream go together")}
+		return nil, "", usageError{errors.New("--listen and --upstream go together")}
 	case quick:
-		return config.Quick(listen, upstream)
-	case file != "":
-		return loadConfig(file)
+		cfg, err := config.Quick(listen, upstream)
+		return cfg, "", err
+	case file == "":
+		file = defaultConfig
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			return nil, "", usageError{fmt.Errorf("nothing to serve: there is no %s here; give --config FILE, or --listen :8080 --upstream ws://localhost:9000", file)}
+		}
 	}
-	if _, err := os.Stat(defaultConfig); errors.Is(err, fs.ErrNotExist) {
-		return nil, usageError{fmt.Errorf("nothing to serve: there is no %s here; give --config FILE, or --listen :8080 --upstream ws://localhost:9000", defaultConfig)}
-	}
-	return loadConfig(defaultConfig)
+	cfg, err := loadConfig(file)
+	return cfg, file, err
 }
 
 // loadConfig reads a configuration. A file that can't be read is as wrong as one that can't be used.
@@ -82,8 +85,8 @@ func loadConfig(file string) (*config.Config, error) {
 }
 
 // serve runs until a signal has drained it.
-func serve(ctx context.Context, cfg *config.Config, signals <-chan os.Signal) error {
-	a, err := newApp(ctx, cfg, options{})
+func serve(ctx context.Context, cfg *config.Config, o options, signals <-chan os.Signal) error {
+	a, err := newApp(ctx, cfg, o)
 	if err != nil {
 		return err
 	}
@@ -91,14 +94,27 @@ func serve(ctx context.Context, cfg *config.Config, signals <-chan os.Signal) er
 	if err := a.start(); err != nil {
 		return err
 	}
-	select {
-	case s := <-signals:
-		a.drain(s.String(), signals)
-	case <-ctx.Done():
-		a.drain("canceled", signals)
-	case err := <-a.broken:
-		a.log.Error("listener broke", "error", err)
-		return err
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	if o.file != "" {
+		a.running.Go(func() { a.watch(watching) })
 	}
-	return nil
+	a.notifyReady()
+	for {
+		select {
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				a.reload(ctx, "SIGHUP")
+				continue
+			}
+			a.drain(s.String(), false, signals)
+			return nil
+		case <-ctx.Done():
+			a.drain("canceled", false, signals)
+			return nil
+		case err := <-a.broken:
+			a.log.Error("listener broke", "error", err)
+			return err
+		}
+	}
 }

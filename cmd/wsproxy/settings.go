@@ -21,15 +21,15 @@ import (
 )
 
 // listenerSettings makes the listeners, not yet bound.
-func (a *app) listenerSettings() ([]proxy.Listener, error) {
+func (gen *generation) listenerSettings() ([]proxy.Listener, error) {
 	var all []proxy.Listener
-	for i, c := range a.cfg.Listeners {
+	for i, c := range gen.cfg.Listeners {
 		l := proxy.Listener{TrustTrace: c.Trust.TraceContext, Limiter: limiter(listenerLimits(c.Limits))}
 		for _, n := range c.Trust.Proxies {
 			l.TrustedProxies = append(l.TrustedProxies, n.Prefix)
 		}
 		var err error
-		if l.TLS, err = a.serverTLS(c.TLS); err != nil {
+		if l.TLS, err = gen.serverTLS(c.TLS); err != nil {
 			return nil, fmt.Errorf("listeners[%d].tls: %w", i, err)
 		}
 		all = append(all, l)
@@ -37,7 +37,7 @@ func (a *app) listenerSettings() ([]proxy.Listener, error) {
 	return all, nil
 }
 
-func (a *app) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
+func (gen *generation) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
 	if c == nil {
 		return nil, nil
 	}
@@ -45,72 +45,71 @@ func (a *app) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
 	for _, p := range c.Certificates {
 		s.Certificates = append(s.Certificates, tlsconf.Pair{Cert: string(p.Cert), Key: string(p.Key)})
 	}
-	return a.tls.Server(s)
-}
-
-// routes makes the routes with everything behind them.
-func (a *app) routes() ([]*proxy.Route, error) {
-	groups := make(map[string]*group)
-	for i, u := range a.cfg.Upstreams {
-		g, err := a.group(u)
-		if err != nil {
-			return nil, fmt.Errorf("upstreams[%d]: %w", i, err)
-		}
-		groups[u.Name] = g
-	}
-	var routes []*proxy.Route
-	for i, r := range a.cfg.Routes {
-		route, err := a.route(r, groups[r.Upstream])
-		if err != nil {
-			return nil, fmt.Errorf("routes[%d]: %w", i, err)
-		}
-		routes = append(routes, route)
-	}
-	return routes, nil
+	return gen.tls.Server(s)
 }
 
 // group is an upstream: its targets, and how they are reached.
 type group struct {
-	name    string
-	pool    *upstream.Pool
-	targets []config.Target
-	tls     func() *tls.Config
-	egress  *egress.Proxy
+	name      string
+	effective effectiveGroup
+	policy    upstream.Policy
+	pool      *upstream.Pool // from start on
+	targets   []config.Target
+	tls       func() *tls.Config
+	egress    *egress.Proxy
 }
 
-func (a *app) group(u config.Upstream) (*group, error) {
-	g := &group{name: u.Name, targets: u.Targets}
-	policy, err := upstream.ParsePolicy(string(u.Balance))
-	if err != nil {
-		return nil, err
+// effectiveGroup is an upstream with its egress, which is zero without one.
+type effectiveGroup struct {
+	upstream config.Upstream
+	egress   config.Egress
+}
+
+// start makes the pool. Open connections of the former one, if there was one, count.
+func (g *group) start(former *group) {
+	if g.pool != nil {
+		return
 	}
 	var names []string
-	for _, t := range u.Targets {
+	for _, t := range g.targets {
 		names = append(names, t.Text)
 	}
-	g.pool = upstream.NewPool(policy, names...)
-	if g.tls, err = a.clientTLS(u.TLS); err != nil {
+	pool := upstream.NewPool(g.policy, names...)
+	if former != nil {
+		pool.TakeOver(former.pool)
+	}
+	g.pool = pool
+}
+
+func (gen *generation) group(u config.Upstream) (*group, error) {
+	g := &group{name: u.Name, targets: u.Targets, effective: effectiveGroup{upstream: u}}
+	var err error
+	if g.policy, err = upstream.ParsePolicy(string(u.Balance)); err != nil {
 		return nil, err
 	}
-	if i := slices.IndexFunc(a.cfg.Egress, func(e config.Egress) bool { return e.Name == u.Egress }); i >= 0 {
-		if g.egress, err = a.egress(a.cfg.Egress[i]); err != nil {
+	if g.tls, err = gen.clientTLS(u.TLS); err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(gen.cfg.Egress, func(e config.Egress) bool { return e.Name == u.Egress }); i >= 0 {
+		g.effective.egress = gen.cfg.Egress[i]
+		if g.egress, err = gen.egress(gen.cfg.Egress[i]); err != nil {
 			return nil, fmt.Errorf("egress[%d]: %w", i, err)
 		}
 	}
 	return g, nil
 }
 
-func (a *app) clientTLS(c *config.ClientTLS) (func() *tls.Config, error) {
+func (gen *generation) clientTLS(c *config.ClientTLS) (func() *tls.Config, error) {
 	if c == nil {
 		c = &config.ClientTLS{}
 	}
-	return a.tls.Client(tlsconf.Client{
+	return gen.tls.Client(tlsconf.Client{
 		CA: string(c.CA), Cert: string(c.Cert), Key: string(c.Key),
 		ServerName: c.ServerName, MinVersion: c.MinVersion.Uint16(), Insecure: c.Insecure,
 	})
 }
 
-func (a *app) egress(e config.Egress) (*egress.Proxy, error) {
+func (gen *generation) egress(e config.Egress) (*egress.Proxy, error) {
 	kind, err := egress.ParseType(e.URL.Scheme)
 	if err != nil {
 		return nil, err
@@ -122,11 +121,11 @@ func (a *app) egress(e config.Egress) (*egress.Proxy, error) {
 	if p.Bypass, err = egress.ParseBypass(e.Bypass); err != nil {
 		return nil, err
 	}
-	p.TLS, err = a.clientTLS(e.TLS)
+	p.TLS, err = gen.clientTLS(e.TLS)
 	return p, err
 }
 
-func (a *app) route(r config.Route, g *group) (*proxy.Route, error) {
+func (gen *generation) route(r config.Route, g *group) (*proxy.Route, error) {
 	var list []string
 	for _, o := range r.Origins {
 		list = append(list, string(o))
@@ -149,14 +148,14 @@ func (a *app) route(r config.Route, g *group) (*proxy.Route, error) {
 				Client: time.Duration(r.Keepalive.Interval), Upstream: time.Duration(r.Keepalive.UpstreamInterval), Timeout: time.Duration(r.Keepalive.Timeout),
 			},
 		},
-		Upstream: a.upstream(g, egress.Timeouts{Connect: time.Duration(t.Connect), Proxy: time.Duration(t.Proxy), TLS: time.Duration(t.TLS)}),
+		Upstream: gen.upstream(g, egress.Timeouts{Connect: time.Duration(t.Connect), Proxy: time.Duration(t.Proxy), TLS: time.Duration(t.TLS)}),
 	}, nil
 }
 
 // upstream is a group as one route sees it: its targets are shared, the timeouts are the route's.
-func (a *app) upstream(g *group, timeouts egress.Timeouts) proxy.Upstream {
+func (gen *generation) upstream(g *group, timeouts egress.Timeouts) proxy.Upstream {
 	dialer := &egress.Dialer{
-		Proxy: g.egress, Timeouts: timeouts, Resolver: a.options.resolver, Socket: relayable, Inject: a.telemetry.Propagator().Inject,
+		Proxy: g.egress, Timeouts: timeouts, Resolver: gen.options.resolver, Socket: relayable, Inject: gen.telemetry.Propagator().Inject,
 	}
 	targets := make(map[string]proxy.Target, len(g.targets))
 	for _, t := range g.targets {

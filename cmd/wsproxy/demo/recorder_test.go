@@ -18,7 +18,7 @@ func pass(registry *lifecycle.Registry, client string) *lifecycle.Connection {
 	request.End(ctx, nil)
 	ctx, route := c.Begin(context.Background(), &lifecycle.Step{Phase: lifecycle.PhaseRoute})
 	failure, _ := errors.AsType[*lifecycle.Failure](route.End(ctx, lifecycle.Fail(lifecycle.ReasonNoRoute, nil)))
-	c.SetTrace("trace of " + client, "")
+	c.SetTrace("trace of "+client, "")
 	c.Update(func(f *lifecycle.Facts) { f.Path = "/of/" + client })
 	c.Failed(failure, 404)
 	return c

@@ -1,0 +1,4 @@
+package main
+
+func (a *app) notifyReady()     {}
+func (a *app) notifyReloading() {}
