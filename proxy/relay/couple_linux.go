@@ -281,6 +281,7 @@ func (c *couple) finish() {
 	c.over = true
 	l := c.loop
 	l.timers.set(c, time.Time{})
+	l.front = l.now
 	for d := range c.sockets {
 		c.sockets[d].discard()
 		c.sockets[d].close()

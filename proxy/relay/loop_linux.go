@@ -30,6 +30,8 @@ type loop struct {
 	timers  timers
 	pipes   pipes
 	now     time.Time // of this turn
+	park    *park
+	front   time.Time // when a connection came or went
 
 	mu      sync.Mutex
 	inbox   []func()
@@ -67,6 +69,11 @@ func newLoop(id int, log *slog.Logger) (*loop, error) {
 		unix.Close(l.epoll)
 		return nil, err
 	}
+	if l.park, err = newPark(l.epoll); err != nil {
+		unix.Close(l.event)
+		unix.Close(l.epoll)
+		return nil, err
+	}
 	return l, nil
 }
 
@@ -94,7 +101,7 @@ func (l *loop) take() (calls []func(), stop bool) {
 }
 
 func (l *loop) run() {
-	defer unix.Close(l.epoll)
+	defer l.park.close()
 	defer unix.Close(l.event)
 	defer l.pipes.close()
 	events := make([]unix.EpollEvent, batch)
@@ -127,14 +134,21 @@ func (l *loop) run() {
 }
 
 // wait gets the next events. After a turn that had many, or with work left, it only looks; else it
-// blocks its thread, which is cheaper than parking in Go's poller.
+// blocks its thread, which is cheaper than parking in Go's poller, unless connections are being set up.
 func (l *loop) wait(events []unix.EpollEvent, last int) int {
 	if len(l.ready) > 0 || last >= 16 {
 		if n := l.poll(events); n > 0 || len(l.ready) > 0 {
 			return n
 		}
 	}
-	n, err := unix.EpollWait(l.epoll, events, l.timers.wait(time.Now()))
+	now := time.Now()
+	wait := l.timers.wait(now)
+	if now.Sub(l.front) < frontTime {
+		n := l.park.wait(events, now, wait)
+		l.stats.wakeups.Add(1)
+		return n
+	}
+	n, err := unix.EpollWait(l.epoll, events, wait)
 	if err != nil {
 		return 0 // interrupted
 	}
@@ -142,8 +156,11 @@ func (l *loop) wait(events []unix.EpollEvent, last int) int {
 	return n
 }
 
-func (l *loop) poll(events []unix.EpollEvent) int {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+func (l *loop) poll(events []unix.EpollEvent) int { return pollNow(l.epoll, events) }
+
+// pollNow looks for events without waiting.
+func pollNow(epoll int, events []unix.EpollEvent) int {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
 	if errno != 0 {
 		return 0
 	}
@@ -226,6 +243,7 @@ func (l *loop) report(c *couple, v any) {
 // add takes up a couple.
 func (l *loop) add(c *couple) {
 	l.now = time.Now()
+	l.front = l.now
 	for i := range c.sockets {
 		s := &c.sockets[i]
 		for s.fd >= len(l.sockets) {
