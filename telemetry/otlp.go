@@ -53,12 +53,12 @@ func (o OTLP) collector() (*collector, error) {
 
 func (c *collector) traces(ctx context.Context) (sdktrace.SpanExporter, error) {
 	if c.Protocol == protocolGRPC {
-		return otlptracegrpc.New(ctx, options(c, "", otlptracegrpc.WithEndpoint, nil, otlptracegrpc.WithInsecure, func() otlptracegrpc.Option {
+		return newSpansExporter(ctx, otlptracegrpc.NewClient(options(c, "", otlptracegrpc.WithEndpoint, nil, otlptracegrpc.WithInsecure, func() otlptracegrpc.Option {
 			return otlptracegrpc.WithTLSCredentials(credentials.NewTLS(c.TLS))
-		}, otlptracegrpc.WithHeaders)...)
+		}, otlptracegrpc.WithHeaders)...))
 	}
-	return otlptracehttp.New(ctx, options(c, "/v1/traces", otlptracehttp.WithEndpoint, otlptracehttp.WithURLPath, otlptracehttp.WithInsecure,
-		func() otlptracehttp.Option { return otlptracehttp.WithTLSClientConfig(c.TLS) }, otlptracehttp.WithHeaders)...)
+	return newSpansExporter(ctx, otlptracehttp.NewClient(options(c, "/v1/traces", otlptracehttp.WithEndpoint, otlptracehttp.WithURLPath, otlptracehttp.WithInsecure,
+		func() otlptracehttp.Option { return otlptracehttp.WithTLSClientConfig(c.TLS) }, otlptracehttp.WithHeaders)...))
 }
 
 func (c *collector) metrics(ctx context.Context) (sdkmetric.Exporter, error) {

@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
@@ -189,7 +191,7 @@ func (b *builder) traces(ctx context.Context, p *providers) error {
 	case originBlock:
 		exporter, err = b.collector.traces(ctx)
 	default:
-		exporter, err = autoexport.NewSpanExporter(ctx)
+		exporter, err = b.environmentSpans(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("traces exporter: %w", err)
@@ -207,6 +209,19 @@ func (b *builder) traces(ctx context.Context, p *providers) error {
 	p.traces, p.recording = provider, newRecording(sampler, gate, b.resource, b.settings.Version)
 	p.stops = append(p.stops, provider.Shutdown)
 	return nil
+}
+
+// environmentSpans is the exporter that autoexport would make; ours where that is OTLP's.
+func (b *builder) environmentSpans(ctx context.Context) (sdktrace.SpanExporter, error) {
+	if e := b.settings.exporter(signalTraces); e == "" || e == "otlp" {
+		switch b.settings.environmentProtocol(signalTraces) {
+		case protocolGRPC:
+			return newSpansExporter(ctx, otlptracegrpc.NewClient())
+		case "", protocolHTTP:
+			return newSpansExporter(ctx, otlptracehttp.NewClient())
+		}
+	}
+	return autoexport.NewSpanExporter(ctx)
 }
 
 func (b *builder) logs(ctx context.Context, p *providers) error {
