@@ -80,6 +80,7 @@ type Connection struct {
 	traceResponse string
 	attempt       int
 	marks         []Mark
+	first         [8]Mark // what marks begins in: a direct connection has no more
 	close         Close
 	opened        time.Time
 	stop          func(StopRequest)
@@ -159,6 +160,9 @@ func (c *Connection) begun(s *Step) {
 	}
 	if s.Phase == PhaseTransfer {
 		c.opened = s.Begun
+	}
+	if c.marks == nil {
+		c.marks = c.first[:0]
 	}
 	c.marks = append(c.marks, Mark{Phase: s.Phase, Attempt: uint8(min(s.Attempt, 255)), Start: s.Begun.Sub(c.Accepted), Duration: -1})
 }

@@ -102,8 +102,9 @@ func (r *Registry) Open(client string, at time.Time) *Connection {
 	}
 	c.facts.Generation = r.Generation()
 	c.facts.Client = client
-	for _, o := range r.Observers {
-		c.watchers = append(c.watchers, o.Watch(c))
+	c.watchers = make([]Watcher, len(r.Observers))
+	for i, o := range r.Observers {
+		c.watchers[i] = o.Watch(c)
 	}
 	c.shard = &r.shards[r.turn.Add(1)%uint32(len(r.shards))]
 	c.shard.mu.Lock()
@@ -147,8 +148,9 @@ func (s *shard) total(k Key) *Total {
 }
 
 func (c *Connection) key() Key {
-	f := c.Facts()
-	return Key{Mode: f.Mode, Route: f.Route, Upstream: f.Upstream}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Key{Mode: c.facts.Mode, Route: c.facts.Route, Upstream: c.facts.Upstream}
 }
 
 // Declare makes a key known, so that its totals are there as zeros before its first connection.
@@ -233,42 +235,57 @@ func (s Snapshot) Open() int {
 // once, live or left.
 func (r *Registry) Snapshot() Snapshot {
 	sum := Snapshot{Phases: make(map[Phase]int, phaseCount), Totals: make(map[Key]Total)}
-	for _, p := range Phases() {
-		sum.Phases[p] = 0
-	}
 	in := r.inForce()
+	phases, totals := new([phaseCount]int), make(map[Key]*Total)
 	for i := range r.shards {
-		r.shards[i].addTo(&sum, in)
+		r.shards[i].addTo(phases, totals, in)
+	}
+	for _, p := range Phases() {
+		sum.Phases[p] = phases[p]
+	}
+	if n := phases[PhaseNone]; n > 0 {
+		sum.Phases[PhaseNone] = n
+	}
+	for k, t := range totals {
+		sum.Totals[k] = *t
 	}
 	return sum
 }
 
-func (s *shard) addTo(sum *Snapshot, in *generation) {
+// addTo adds up without an allocation for each connection: there may be a million.
+func (s *shard) addTo(phases *[phaseCount]int, totals map[Key]*Total, in *generation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	of := func(k Key) *Total {
+		t := totals[k]
+		if t == nil {
+			t = new(Total)
+			totals[k] = t
+		}
+		return t
+	}
 	for k, t := range s.totals {
-		all := sum.Totals[k]
-		all.add(t)
-		sum.Totals[k] = all
+		of(k).add(t)
 	}
 	for _, c := range s.live {
-		sum.Phases[c.Phase()]++
+		phases[c.Phase()]++
 		if !c.Opened().IsZero() {
-			k := c.key()
-			all := sum.Totals[k]
-			all.add(c.total(in))
-			sum.Totals[k] = all
+			c.addTo(of(c.key()), in)
 		}
 	}
 }
 
-// total is what an open connection adds to its key's total.
-func (c *Connection) total(in *generation) *Total {
-	t := &Total{Flows: [directionCount]Counts{c.flows[Upstream].Counts(), c.flows[Downstream].Counts()}}
-	if f := c.Facts(); in.current(&f) {
-		t.Active = 1
-	} else {
-		t.Outdated = 1
+// addTo adds an open connection to its key's total.
+func (c *Connection) addTo(t *Total, in *generation) {
+	for d := range c.flows {
+		counts := c.flows[d].Counts()
+		t.Flows[d].Add(&counts)
 	}
-	return t
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if in.current(&c.facts) {
+		t.Active++
+	} else {
+		t.Outdated++
+	}
 }

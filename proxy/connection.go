@@ -193,7 +193,9 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 	if u.route.OwnHost {
 		host = u.target.Host
 	}
-	a, err := exchange(ctx, u.upstream, u.r, u.server.requestHead(ctx, u.r, u.origin, host))
+	head := u.server.requestHead(ctx, u.r, u.origin, host)
+	a, err := exchange(ctx, u.upstream, u.r, head.Bytes())
+	releaseHead(head)
 	if err != nil {
 		return nil, u.end(err)
 	}
@@ -247,7 +249,10 @@ func (u *upgrade) answer(w http.ResponseWriter, a *answer) (net.Conn, []byte, er
 	early := make([]byte, rw.Reader.Buffered())
 	rw.Read(early) // from the buffer: can't fail
 	client.SetWriteDeadline(time.Now().Add(headTimeout))
-	if _, err := client.Write(a.responseHead(extra)); err != nil {
+	head := a.responseHead(extra)
+	_, err = client.Write(head.Bytes())
+	releaseHead(head)
+	if err != nil {
 		return nil, nil, err
 	}
 	return client, early, client.SetWriteDeadline(time.Time{})

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -62,8 +63,8 @@ func checkUpgrade(r *http.Request) *lifecycle.Failure {
 	return nil
 }
 
-// requestHead is the handshake as it goes to the upstream.
-func (s *Server) requestHead(ctx context.Context, r *http.Request, o origin, host string) []byte {
+// requestHead is the handshake as it goes to the upstream; releaseHead takes it back.
+func (s *Server) requestHead(ctx context.Context, r *http.Request, o origin, host string) *bytes.Buffer {
 	h := endToEnd(r.Header)
 	h.Del("Content-Length")
 	o.forward(h, r)
@@ -72,10 +73,26 @@ func (s *Server) requestHead(ctx context.Context, r *http.Request, o origin, hos
 	}
 	h.Set("Connection", "Upgrade")
 	h.Set("Upgrade", "websocket")
-	var b bytes.Buffer
-	b.Grow(1024)
-	writeHead(&b, "GET "+r.URL.RequestURI()+" HTTP/1.1\r\nHost: "+oneLine.Replace(host), h)
-	return b.Bytes()
+	b := heads.Get().(*bytes.Buffer)
+	b.Reset()
+	writeHead(b, "GET "+r.URL.RequestURI()+" HTTP/1.1\r\nHost: "+oneLine.Replace(host), h)
+	return b
+}
+
+// heads are buffers for a request or response head, answers those that an upstream's answer is read
+// through. What is kept of it is copied.
+var (
+	heads   = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, 1<<10)) }}
+	answers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
+)
+
+// headKept is the largest buffer that is worth keeping.
+const headKept = 16 << 10
+
+func releaseHead(b *bytes.Buffer) {
+	if b.Cap() <= headKept {
+		heads.Put(b)
+	}
 }
 
 // answer is an upstream's response to the handshake.
@@ -111,7 +128,12 @@ func exchange(ctx context.Context, conn net.Conn, r *http.Request, head []byte) 
 func readAnswer(conn io.Reader, r *http.Request) (*answer, error) {
 	source := &noted{Reader: conn}
 	limited := &io.LimitedReader{R: source, N: headerBytes}
-	br := bufio.NewReaderSize(limited, 4<<10)
+	br := answers.Get().(*bufio.Reader)
+	br.Reset(limited)
+	defer func() {
+		br.Reset(nil)
+		answers.Put(br)
+	}()
 	for range maxInterim {
 		resp, err := http.ReadResponse(br, r)
 		if err != nil {
@@ -124,6 +146,7 @@ func readAnswer(conn io.Reader, r *http.Request) (*answer, error) {
 		if resp.StatusCode >= 200 {
 			limited.N = maxBody + int64(headerBytes)
 			body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody)) // a body cut short is still an answer
+			resp.Body = http.NoBody                                   // br is another's now
 			return &answer{Response: resp, body: body}, nil
 		}
 	}
@@ -219,19 +242,21 @@ func extensionNames(h http.Header) []string {
 	return names
 }
 
-// responseHead is the 101 as it goes to the client.
-func (a *answer) responseHead(extra http.Header) []byte {
-	h := endToEnd(a.Header)
+// responseHead is the 101 as it goes to the client; releaseHead takes it back. Nobody needs the answer's
+// own headers any more.
+func (a *answer) responseHead(extra http.Header) *bytes.Buffer {
+	h := a.Header
+	dropHop(h)
 	h.Del("Content-Length")
 	h.Set("Connection", "Upgrade")
 	h.Set("Upgrade", "websocket")
 	for name, values := range extra {
 		h[name] = append(h[name], values...)
 	}
-	var b bytes.Buffer
-	b.Grow(512)
-	writeHead(&b, "HTTP/1.1 101 Switching Protocols", h)
-	return b.Bytes()
+	b := heads.Get().(*bytes.Buffer)
+	b.Reset()
+	writeHead(b, "HTTP/1.1 101 Switching Protocols", h)
+	return b
 }
 
 // pass answers the client with what the upstream answered instead of a 101.

@@ -20,16 +20,21 @@ var hopByHop = []string{
 // endToEnd returns a copy of h without what concerns one hop only.
 func endToEnd(h http.Header) http.Header {
 	c := h.Clone()
+	dropHop(c)
+	return c
+}
+
+// dropHop takes out of h what concerns one hop only.
+func dropHop(h http.Header) {
 	for _, token := range tokens(h["Connection"]) {
 		// What the handshake is made of stays, whatever Connection says of it.
 		if name := http.CanonicalHeaderKey(token); !strings.HasPrefix(name, "Sec-Websocket-") {
-			c.Del(name)
+			delete(h, name)
 		}
 	}
 	for _, name := range hopByHop {
-		c.Del(name)
+		delete(h, name)
 	}
-	return c
 }
 
 // tokens splits the values of a comma-separated header.
