@@ -16,21 +16,21 @@ type attempt struct {
 	target Target
 	proxy  *Proxy // nil when direct, be it by a bypass
 	record *lifecycle.Connection
+
+	elsewhere bool // it failed, but might not through another egress
+	granted   bool // the egress made the tunnel
 }
 
-func (d *Dialer) newAttempt(ctx context.Context, t Target) (*attempt, error) {
+func (d *Dialer) newAttempt(ctx context.Context, t Target, p *Proxy) (*attempt, error) {
 	t.Network = cmp.Or(t.Network, "tcp")
-	a := &attempt{Dialer: d, target: t, proxy: d.Proxy, record: lifecycle.FromContext(ctx)}
+	a := &attempt{Dialer: d, target: t, record: lifecycle.FromContext(ctx)}
 	switch t.Network {
 	case "unix":
-		a.proxy = nil
 	case "tcp":
 		if err := checkAddress(t.Address); err != nil {
 			return nil, lifecycle.Fail(lifecycle.ReasonInternal, err)
 		}
-		if a.proxy != nil && a.proxy.Bypass.Match(t.Address) {
-			a.proxy = nil
-		}
+		a.proxy = p.For(t)
 	default:
 		return nil, lifecycle.Fail(lifecycle.ReasonInternal, net.UnknownNetworkError(t.Network))
 	}

@@ -36,7 +36,7 @@ type Timeouts struct {
 // Dialer dials. The zero value dials directly, without bounds of its own. Its fields are not changed
 // after the first Dial.
 type Dialer struct {
-	Proxy    *Proxy // nil: direct
+	Proxy    *Proxy // nil: direct; its Fallback is tried where it fails by itself
 	Timeouts Timeouts
 	Resolver *net.Resolver // nil: net.DefaultResolver
 
@@ -69,26 +69,43 @@ func (d *Dialer) Dial(ctx context.Context, t Target) (net.Conn, error) {
 	return conn, nil
 }
 
+// dial tries one egress after the other, each as an attempt of its own.
 func (d *Dialer) dial(ctx context.Context, t Target) (net.Conn, error) {
-	a, err := d.newAttempt(ctx, t)
-	if err != nil {
-		return nil, err
+	order := d.Proxy.order(time.Now())
+	for {
+		a, err := d.newAttempt(ctx, t, order[0])
+		if err != nil {
+			return nil, err
+		}
+		conn, err := a.dial(ctx)
+		a.note(err)
+		order = order[1:]
+		if err == nil || !a.elsewhere || len(order) == 0 || ctx.Err() != nil {
+			return conn, err
+		}
+		a.record.NextAttempt()
 	}
+}
+
+func (a *attempt) dial(ctx context.Context) (net.Conn, error) {
 	conn, address, err := a.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if p := a.proxy; p != nil && p.Type == TypeHTTPS {
 		if conn, err = a.secure(ctx, conn, lifecycle.HopEgress, p.Address, p.TLS); err != nil {
+			a.elsewhere = true
 			return nil, err
 		}
 	}
 	if a.proxy != nil {
 		if conn, err = a.tunnel(ctx, conn, address); err != nil {
+			a.elsewhere = failsAlone(err)
 			return nil, err
 		}
+		a.granted = true
 	}
-	if t.TLS != nil {
+	if t := a.target; t.TLS != nil {
 		return a.secure(ctx, conn, lifecycle.HopTarget, t.Address, t.TLS)
 	}
 	return conn, nil

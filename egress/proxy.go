@@ -54,6 +54,26 @@ type Proxy struct {
 	Local bool
 
 	Trusted bool // may see the trace context
+
+	// Fallback is tried when this proxy can't be reached or can't do its work, and before it while it
+	// has been so lately. What it decides, such as that a target is forbidden, is not gone around. Nil:
+	// none. It must not lead back here.
+	Fallback *Proxy
+
+	choose func(Target) *Proxy // of FromEnvironment
+	owner  *Proxy              // whom choose belongs to
+	health health
+}
+
+// For is the proxy that a target is reached through, nil if it is dialled directly.
+func (p *Proxy) For(t Target) *Proxy {
+	switch {
+	case p == nil || t.Network == "unix" || p.Bypass.Match(t.Address):
+		return nil
+	case p.choose != nil:
+		return p.choose(t)
+	}
+	return p
 }
 
 // resolvesHere says whether the proxy is given addresses only.

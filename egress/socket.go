@@ -25,6 +25,7 @@ func (a *attempt) open(ctx context.Context) (net.Conn, string, error) {
 		return nil, "", err
 	}
 	conn, err := a.connect(ctx, lifecycle.HopEgress, "tcp", a.proxy.Address)
+	a.elsewhere = err != nil
 	return conn, address, err
 }
 
