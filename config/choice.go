@@ -136,6 +136,17 @@ func (OnChange) choices() (now, later []string) {
 	return texts(OnChangeKeep, OnChangeDrain, OnChangeClose), nil
 }
 
+// OnExcess is what becomes of a client that sends more per second than it may.
+type OnExcess string
+
+// The connection ends, or the client is read no faster.
+const (
+	OnExcessClose    OnExcess = "close"
+	OnExcessThrottle OnExcess = "throttle"
+)
+
+func (OnExcess) choices() (now, later []string) { return texts(OnExcessClose, OnExcessThrottle), nil }
+
 // Balance is how one of an upstream's targets is chosen.
 type Balance string
 

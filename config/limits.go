@@ -30,4 +30,32 @@ type Limits struct {
 	HandshakesPerSecond float64 `yaml:"handshakes_per_second" default:"off" range:"0.001..1000000" off:"true"`
 	// WebSocket handshakes per second of one client address, of IPv6 of one /64, with a burst of a second's worth and at least one. Those beyond are answered 429.
 	ClientHandshakesPerSecond float64 `yaml:"client_handshakes_per_second" default:"off" range:"0.001..1000000" off:"true"`
+	// The largest payload of one frame, either way. A larger one ends the connection with 1009.
+	MaxFrame Size `yaml:"max_frame" default:"off" range:"125..1TiB" off:"true"`
+	// The largest payload of one message, either way, compressed as it is on the wire. A larger one ends the connection with 1009.
+	MaxMessage Size `yaml:"max_message" default:"off" range:"1..1TiB" off:"true"`
+	// Messages per second that one client may send, with a burst of a second's worth and at least one.
+	MessagesPerSecond float64 `yaml:"messages_per_second" default:"off" range:"0.001..10000000" off:"true"`
+	// Bytes per second that one client may send, with a burst of a second's worth.
+	BytesPerSecond Size `yaml:"bytes_per_second" default:"off" range:"1..1TiB" off:"true"`
+	// What becomes of a client that sends more per second: `close` ends the connection with 1008, `throttle` reads it no faster.
+	OnExcess OnExcess `yaml:"on_excess" default:"close"`
+}
+
+func (l Limits) check(src *source, path string, f Framing) {
+	rated := l.MessagesPerSecond > 0 || l.BytesPerSecond > 0 || src.wrong[key(path, "messages_per_second")] || src.wrong[key(path, "bytes_per_second")]
+	if at := key(path, "on_excess"); src.given(at) && !rated {
+		src.add(at, "", "has no effect without messages_per_second or bytes_per_second")
+	}
+	if f != FramingOff {
+		return
+	}
+	for _, k := range []struct {
+		name string
+		set  bool
+	}{{"max_frame", l.MaxFrame > 0}, {"max_message", l.MaxMessage > 0}, {"messages_per_second", l.MessagesPerSecond > 0}} {
+		if k.set {
+			src.add(key(path, k.name), "", "with framing: off no frame is looked at; remove it, or choose another framing")
+		}
+	}
 }

@@ -188,6 +188,7 @@ and ` + "`wsproxy check FILE`" + ` names everything that is wrong with a file at
 - A *secret* is ` + "`file:PATH`" + `, read without one newline at its end (64 KiB at most), or comes from a ` + "`${NAME}`" + `. Secrets are never shown.
 - Paths are relative to the folder of the configuration file.
 - A *duration* has a unit: ` + "`500ms`, `10s`, `1h30m`" + `. ` + "`off`" + ` is for keys whose range has it, and no other duration turns a wait off.
+- A *size* is in bytes, or has a unit: ` + "`500`, `64KiB`, `1MiB`, `2GiB`" + `.
 - The file may have 1 MiB.
 - *reload* says what happens to a key whose value has changed when wsproxy reads the file again, which it does on SIGHUP, when the file
   or one of its secrets changes, and when ` + "`POST /api/reload`" + ` asks for it: ` + "`yes`" + ` is taken over, ` + "`restart`" + ` makes it refuse the whole file.

@@ -78,6 +78,7 @@ func (c *Config) checkRoutes(src *source, upstreams nameList) nameList {
 		if lost := key(at, "on_upstream_lost"); r.Framing == FramingOff && src.given(lost) && r.OnUpstreamLost != UpstreamLostFIN {
 			src.add(lost, string(UpstreamLostFIN), "with framing: off no Close frame is sent")
 		}
+		r.Limits.check(src, key(at, "limits"), r.Framing)
 		if r.Framing == FramingOff {
 			r.Keepalive.refuse(src, key(at, "keepalive"))
 		}

@@ -38,6 +38,8 @@ func (f field) set(v reflect.Value, text string) error {
 	switch to := v.Addr().Interface().(type) {
 	case *Duration:
 		return f.setDuration(to, text)
+	case *Size:
+		return f.setSize(to, text)
 	case choice:
 		return setChoice(v, to, text)
 	case encoding.TextUnmarshaler:

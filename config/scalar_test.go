@@ -143,5 +143,8 @@ func TestTagsAreValid(t *testing.T) {
 		if _, isDuration := v.Interface().(Duration); isDuration {
 			limits(k.field, time.ParseDuration)
 		}
+		if _, isSize := v.Interface().(Size); isSize {
+			limits(k.field, parseSize)
+		}
 	}
 }

@@ -140,6 +140,7 @@ func usualCloses(lost, drain int) []usualClose {
 		{lifecycle.CauseTLSError, client, lifecycle.LegClient, []int{none, 1001}},
 		{lifecycle.CauseTLSError, upstream, lifecycle.LegUpstream, told},
 		{lifecycle.CauseIdleTimeout, proxy, lifecycle.LegNone, []int{1001}},
+		{lifecycle.CauseMessageRate, proxy, lifecycle.LegClient, []int{1008}},
 		{lifecycle.CauseMaxLifetime, proxy, lifecycle.LegNone, []int{1012}},
 		{lifecycle.CauseAuthExpired, proxy, lifecycle.LegNone, []int{4401}},
 		{lifecycle.CauseDrain, proxy, lifecycle.LegNone, []int{drain}},
@@ -152,7 +153,7 @@ func usualCloses(lost, drain int) []usualClose {
 		all = append(all, usualClose{cut, proxy, lifecycle.LegClient, []int{none, 1001}}, usualClose{cut, proxy, lifecycle.LegUpstream, told})
 	}
 	for cause, code := range map[lifecycle.Cause]int{
-		lifecycle.CauseProtocolError: 1002, lifecycle.CauseMessageRate: 1008, lifecycle.CauseMessageTooBig: 1009,
+		lifecycle.CauseProtocolError: 1002, lifecycle.CauseMessageTooBig: 1009,
 	} {
 		all = append(all, usualClose{cause, proxy, lifecycle.LegClient, []int{code}}, usualClose{cause, proxy, lifecycle.LegUpstream, []int{code}})
 	}

@@ -144,6 +144,10 @@ func (gen *generation) route(r config.Route, g *group) (*proxy.Route, error) {
 			Idle: time.Duration(t.Idle), MaxLifetime: time.Duration(t.MaxLifetime), Write: time.Duration(t.Write),
 			Close: time.Duration(t.Close), HalfClose: time.Duration(t.HalfClose),
 			OnUpstreamLost: frame.CloseCode(r.OnUpstreamLost.Code()), FIN: r.OnUpstreamLost == config.UpstreamLostFIN,
+			Sizes: frame.Limits{Frame: uint64(r.Limits.MaxFrame), Message: uint64(r.Limits.MaxMessage)},
+			Rates: relay.Rates{
+				Messages: r.Limits.MessagesPerSecond, Bytes: float64(r.Limits.BytesPerSecond), Throttle: r.Limits.OnExcess == config.OnExcessThrottle,
+			},
 			Keepalive: relay.Keepalive{
 				Client: time.Duration(r.Keepalive.Interval), Upstream: time.Duration(r.Keepalive.UpstreamInterval), Timeout: time.Duration(r.Keepalive.Timeout),
 			},

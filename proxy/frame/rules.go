@@ -1,5 +1,7 @@
 package frame
 
+import "cmp"
+
 // Mode says what a Scanner does about violations. The zero value enforces.
 type Mode uint8
 
@@ -19,6 +21,34 @@ type Rules struct {
 	Deflate bool // permessage-deflate was negotiated: a message's first frame may have RSV1
 	Lenient bool // another extension was negotiated: RSV bits and reserved opcodes are not judged
 	Mode    Mode
+}
+
+// Limits bound the payload of frames and messages, in bytes; 0 is no limit.
+type Limits struct {
+	Frame, Message uint64
+}
+
+// smaller is the size up to which a message of one frame is within both.
+func (l *Limits) smaller() uint64 {
+	if l == nil {
+		return endless
+	}
+	return min(cmp.Or(l.Frame, endless), cmp.Or(l.Message, endless))
+}
+
+// exceeded reports whether a frame is too big, or makes its message so, of which size bytes came before.
+func (l *Limits) exceeded(h header, size uint64) bool {
+	switch {
+	case l == nil:
+		return false
+	case l.Frame > 0 && h.length > l.Frame:
+		return true
+	case l.Message == 0 || h.opcode() > OpcodeBinary:
+		return false
+	case h.opcode() != OpcodeContinuation:
+		size = 0
+	}
+	return h.length > l.Message || size > l.Message-h.length
 }
 
 // Violation is a rule that a frame breaks. One that breaks several is counted under the first of them,

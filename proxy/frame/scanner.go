@@ -15,9 +15,10 @@ const (
 	EventMore      Event = iota // all that could be judged was; what is left is the beginning of a header or a control frame
 	EventControl                // a whole control frame is next
 	EventViolation              // the next frame breaks the rules
+	EventTooBig                 // the next frame is beyond the limits
 )
 
-var eventNames = [...]string{"more", "control", "violation"}
+var eventNames = [...]string{"more", "control", "violation", "too big"}
 
 func (e Event) String() string { return name(eventNames[:], e) }
 
@@ -29,6 +30,7 @@ type Scanner struct {
 	message   byte      // opcode and RSV1 of the open message, 0 if none is
 	found     Violation // of the frame that stopped a strict scan
 	rules     Rules
+	limits    *Limits
 }
 
 // New returns a Scanner at the first byte behind the handshake.
@@ -40,6 +42,9 @@ func New(rules Rules) Scanner {
 	return s
 }
 
+// Limit bounds what may pass. l is not changed, and may be shared by many; nil lifts all limits.
+func (s *Scanner) Limit(l *Limits) { s.limits = l }
+
 // Scan judges b and counts b[:n], which may be passed on. It is then
 //
 //   - EventMore: the caller keeps b[n:], fewer than MaxHeld bytes and often none, and scans again with
@@ -50,6 +55,8 @@ func New(rules Rules) Scanner {
 //   - EventViolation, in ModeStrict: b[n:] begins with a frame that breaks the rules, Violation says
 //     which. It has been counted. A further scan from there comes to the same end, unless Relax is
 //     called.
+//   - EventTooBig, in either mode: b[n:] begins with a frame that exceeds a limit. It is not
+//     counted, and it comes to the same again unless Relax is called.
 //
 // Data frames never end a scan.
 func (s *Scanner) Scan(b []byte, c *Counts) (n int, ev Event) {
@@ -78,6 +85,7 @@ func (s *Scanner) walk(b []byte, c *Counts) (n int) {
 	if s.rules.Deflate {
 		rsv = rsv1Bit
 	}
+	most := int(min(s.limits.smaller(), math.MaxInt))
 	// Sums instead of branches: how short messages mix can't be predicted.
 	var short, nonEmpty, over64, long, text, compressed int
 	for n+1 < len(b) {
@@ -87,7 +95,7 @@ func (s *Scanner) walk(b []byte, c *Counts) (n int) {
 		}
 		end := n + head + length
 		if length <= length7 {
-			if end > len(b) {
+			if end > len(b) || length > most {
 				break
 			}
 			short++
@@ -99,7 +107,7 @@ func (s *Scanner) walk(b []byte, c *Counts) (n int) {
 			}
 			length = int(binary.BigEndian.Uint16(b[n+2:]))
 			end = n + head + 2 + length
-			if length <= length7 || end > len(b) {
+			if length <= length7 || end > len(b) || length > most {
 				break
 			}
 			long++
@@ -153,6 +161,9 @@ func (s *Scanner) frame(b []byte, c *Counts) (size int, ev Event) {
 	s.found = ViolationNone
 	if h.held() {
 		return 0, EventControl
+	}
+	if s.limits.exceeded(h, s.size) {
+		return 0, EventTooBig
 	}
 	s.begin(h, c)
 	return h.size, EventMore
@@ -208,9 +219,10 @@ func (s *Scanner) end(c *Counts) {
 // Violation is what ended the last scan with EventViolation.
 func (s *Scanner) Violation() Violation { return s.found }
 
-// Relax turns ModeStrict into ModeObserve. After a violation has been answered with a Close of ours
-// the rest of that direction is read only for the Close that answers it.
+// Relax turns ModeStrict into ModeObserve and lifts the limits. After a violation has been answered with a
+// Close of ours the rest of that direction is read only for the Close that answers it.
 func (s *Scanner) Relax() {
+	s.limits = nil
 	if s.rules.Mode == ModeStrict {
 		s.rules.Mode = ModeObserve
 	}

@@ -180,17 +180,35 @@ func (s *session) tell(l lifecycle.Leg, code frame.CloseCode, reason string) {
 	}
 }
 
-// violated ends the connection because direction d broke the protocol.
-func (s *session) violated(d lifecycle.Direction, v frame.Violation) {
-	s.begin(lifecycle.Close{
-		Cause: lifecycle.CauseProtocolError, Initiator: lifecycle.InitiatorProxy, Leg: d.From(), Code: lifecycle.NoCode,
-	}, s.policy.Close)
-	s.tell(d.From(), frame.CloseProtocolError, v.String())
+// offence is what a leg did to have its connection ended.
+type offence struct {
+	cause  lifecycle.Cause
+	code   frame.CloseCode // for the leg that did it,
+	reason string          // and its reason
+	other  string          // the reason for the innocent one
+}
+
+func violation(v frame.Violation) offence {
+	return offence{lifecycle.CauseProtocolError, frame.CloseProtocolError, v.String(), "peer broke the protocol"}
+}
+
+func tooBig() offence {
+	return offence{lifecycle.CauseMessageTooBig, frame.CloseMessageTooBig, "message too big", "peer sent too much at once"}
+}
+
+func tooMuch() offence {
+	return offence{lifecycle.CauseMessageRate, frame.ClosePolicyViolation, "too much per second", "peer sent too much"}
+}
+
+// offended ends the connection because of what came in direction d.
+func (s *session) offended(d lifecycle.Direction, o offence) {
+	s.begin(lifecycle.Close{Cause: o.cause, Initiator: lifecycle.InitiatorProxy, Leg: d.From(), Code: lifecycle.NoCode}, s.policy.Close)
+	s.tell(d.From(), o.code, o.reason)
 	if d.To() == lifecycle.LegClient && s.policy.FIN {
 		s.flows[d].fin()
 		return
 	}
-	s.tell(d.To(), s.innocent(d.To()), "peer broke the protocol")
+	s.tell(d.To(), s.innocent(d.To()), o.other)
 }
 
 // stop ends the connection by our own decision. Only a forced stop ends one that is closing already.

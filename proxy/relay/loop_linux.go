@@ -182,7 +182,7 @@ func (l *loop) dispatch(e *unix.EpollEvent) {
 		s.readable, s.drained = true, false
 	}
 	l.guard(c, func() {
-		if e.Events&unix.EPOLLERR != 0 && c.other(s).pending() {
+		if e.Events&unix.EPOLLERR != 0 && (c.other(s).pending() || c.session.throttled(s.dir)) {
 			c.broken(s)
 		}
 		if e.Events&unix.EPOLLOUT != 0 && s.pending() {

@@ -21,6 +21,10 @@ func (s *session) timer(now time.Time, waits stalls) time.Time {
 		return s.deadline
 	}
 	at := s.lifetime
+	if s.throttled(lifecycle.Upstream) {
+		waits[lifecycle.Upstream] = true
+		at = earlier(at, s.conn.Accepted.Add(s.spending.until))
+	}
 	if s.policy.Idle > 0 {
 		idle := s.active.Add(s.policy.Idle)
 		if waits.any() {
@@ -44,6 +48,8 @@ func earlier(x, y time.Time) time.Time {
 
 // tick does what is due.
 func (s *session) tick(now time.Time, waits stalls) {
+	s.release(now)
+	waits[lifecycle.Upstream] = waits[lifecycle.Upstream] || s.throttled(lifecycle.Upstream)
 	due := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 	switch {
 	case s.closing:

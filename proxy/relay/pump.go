@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"wsproxy/lifecycle"
@@ -13,15 +14,16 @@ import (
 
 // pump moves bytes in one direction. It alone reads in and writes to out.
 type pump struct {
-	pumps   *pumps
-	dir     lifecycle.Direction
-	in, out *leg
-	moved   int           // since others had their turn
-	dirty   bool          // what was sifted is not yet written
-	waited  bool          // out kept a write waiting
-	doing   action        // guarded by pumps.mu
-	changed chan struct{} // wakes a pump that has nothing to do
-	watch   watch
+	pumps     *pumps
+	dir       lifecycle.Direction
+	in, out   *leg
+	moved     int           // since others had their turn
+	dirty     bool          // what was sifted is not yet written
+	waited    bool          // out kept a write waiting
+	throttled atomic.Bool   // in is not read, by our own decision
+	doing     action        // guarded by pumps.mu
+	changed   chan struct{} // wakes a pump that has nothing to do
+	watch     watch
 }
 
 // wake has the pump ask again what to do. One that writes asks when it has written.
@@ -65,11 +67,20 @@ func (p *pump) loop() (done bool) {
 		case actFIN:
 			p.fin()
 		case actWait:
-			<-p.changed
+			p.wait()
 		case actStop:
 			return true
 		}
 	}
+}
+
+// wait is for there being something to do. A throttled leg is not read, but its reset is looked out for.
+func (p *pump) wait() {
+	if p.throttled.Load() {
+		p.watch.start(p.look)
+	}
+	<-p.changed
+	p.throttled.Store(false)
 }
 
 func (p *pump) next() action {
@@ -85,6 +96,9 @@ func (p *pump) next() action {
 	}
 	changes := r.session.changes
 	p.doing = r.session.next(p.dir)
+	if p.doing == actWait {
+		p.throttled.Store(r.session.throttled(p.dir))
+	}
 	if r.session.changes != changes {
 		r.settle()
 	}
@@ -193,7 +207,7 @@ func (p *pump) stalled() { p.watch.start(p.look) }
 
 // look gives up a leg that was reset while the other is too slow to take what it sent.
 func (p *pump) look() {
-	if !p.out.sock.waiting.Load() {
+	if !p.out.sock.waiting.Load() && !p.throttled.Load() {
 		return
 	}
 	if err := p.in.sock.failure(); err != nil {

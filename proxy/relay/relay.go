@@ -63,6 +63,8 @@ type Policy struct {
 	OnUpstreamLost frame.CloseCode
 	FIN            bool
 
+	Sizes     frame.Limits // of frames and messages, either way
+	Rates     Rates        // of what a client sends
 	Keepalive Keepalive
 }
 

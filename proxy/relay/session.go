@@ -18,6 +18,8 @@ type session struct {
 	flows  [2]flow
 	legs   [2]legState // by the direction that reads it
 
+	spending *spending // nil without limits
+
 	closing  bool
 	end      lifecycle.Close
 	told     lifecycle.Leg // whom we told first: that Close counts as the first of ours
@@ -82,13 +84,19 @@ const (
 func newSession(p *Pair) *session {
 	s := &session{conn: p.Conn, policy: p.Policy.complete(), off: p.Framing == frame.ModeOff, theirs: lifecycle.NoCode}
 	s.end.Code = lifecycle.NoCode
+	var limits *frame.Limits
+	if s.policy.Sizes != (frame.Limits{}) {
+		limits = &s.policy.Sizes
+	}
 	for d := range s.flows {
 		f := &s.flows[d]
 		f.dir = lifecycle.Direction(d)
 		f.scanner = frame.New(frame.Rules{
 			Masked: f.dir == lifecycle.Upstream, Deflate: p.Deflate, Lenient: p.Lenient, Mode: p.Framing,
 		})
+		f.scanner.Limit(limits)
 	}
+	s.spending = newSpending(&s.policy.Rates)
 	s.stepCtx, s.step = p.Conn.Begin(lifecycle.NewContext(context.Background(), p.Conn), &lifecycle.Step{Phase: lifecycle.PhaseTransfer})
 	s.active = s.step.Begun
 	for d := range s.legs {
@@ -117,6 +125,8 @@ func (s *session) next(d lifecycle.Direction) action {
 		return actPing
 	case f.finWanted && !f.finSent && f.inject == nil:
 		return actFIN
+	case s.throttled(d):
+		return actWait
 	case f.reading != readDone:
 		return actRead
 	case s.flows[1-d].idle():

@@ -53,6 +53,7 @@ func (s *session) sift(d lifecycle.Direction, b []byte) (pass, held int) {
 	f.held = len(b) - in
 	s.heard(d, kept == 0 || pass > 0 || dropped.Bytes > 0)
 	s.publish(d, uint64(fresh), &counts, dropped.Bytes)
+	s.spend(d, fresh, &counts)
 	return pass, f.held
 }
 
@@ -76,6 +77,7 @@ func (s *session) advance(d lifecycle.Direction, n int) {
 	}
 	s.heard(d, true)
 	s.publish(d, uint64(n), &counts, 0)
+	s.spend(d, n, &counts)
 }
 
 // heard notes that bytes came in direction d. Pongs for us alone are a sign of life, but no traffic.
@@ -102,15 +104,23 @@ func (s *session) event(f *flow, ev frame.Event, b []byte, c *frame.Counts) (n i
 		c.Pass(control)
 		return control.Size, false, true
 	case frame.EventViolation:
-		if s.closing { // it has been answered, or nobody listens any more
-			s.foul = true
-			f.ignore()
-			return 0, false, true
-		}
-		s.violated(f.dir, f.scanner.Violation())
+		s.offends(f, violation(f.scanner.Violation()))
+		return 0, false, true
+	case frame.EventTooBig:
+		s.offends(f, tooBig())
 		return 0, false, true
 	}
 	return 0, false, false
+}
+
+// offends handles a frame that may not pass.
+func (s *session) offends(f *flow, o offence) {
+	if s.closing { // it has been answered, or nobody listens any more
+		s.foul = true
+		f.ignore()
+		return
+	}
+	s.offended(f.dir, o)
 }
 
 // control notes a control frame. It reports whether that is for us alone.
