@@ -11,10 +11,9 @@ import (
 // is left out for repeating: each is another connection.
 func (w *watcher) access(o *lifecycle.Outcome) {
 	message, level := accessMessage(o)
-	ctx := w.background()
 	phases := w.phases()
-	if w.tel.access.Enabled(ctx, level) {
-		w.tel.access.LogAttrs(ctx, level, message, w.accessAttrs(o, phases)...)
+	if c := w.tel.console; c.enabled(level, w.conn.Facts().Route) {
+		c.connection(w.server, level, message, w.accessAttrs(o, phases))
 	}
 	w.endedEvent(o, level, phases)
 }
@@ -33,9 +32,9 @@ func accessMessage(o *lifecycle.Outcome) (string, slog.Level) {
 
 // accessOpened tells of a connection that was upgraded.
 func (w *watcher) accessOpened() {
-	ctx := w.background()
-	if w.tel.settings.Log.Opened && w.tel.access.Enabled(ctx, slog.LevelInfo) {
-		w.tel.access.LogAttrs(ctx, slog.LevelInfo, "connection opened", w.identity()...)
+	if c := w.tel.console; w.tel.settings.Log.Opened && c.enabled(slog.LevelInfo, w.conn.Facts().Route) {
+		c.connection(w.server, slog.LevelInfo, "connection opened", w.identity())
+		c.flush()
 	}
 	w.openedEvent()
 }
@@ -43,7 +42,7 @@ func (w *watcher) accessOpened() {
 // identity is who is connected to what.
 func (w *watcher) identity() []slog.Attr {
 	f := w.conn.Facts()
-	a := lineAttrs{slog.String("id", w.conn.ID), slog.String("client", w.conn.Client)}
+	a := append(make(lineAttrs, 0, 20), slog.String("id", w.conn.ID), slog.String("client", w.conn.Client))
 	if f.Client != w.conn.Client {
 		a.text("forwarded_for", f.Client)
 	}
@@ -76,23 +75,21 @@ func (w *watcher) accessAttrs(o *lifecycle.Outcome, phases []phaseTime) []slog.A
 		}
 		return a
 	}
-	return append(a, closeAttrs(o)...)
+	return a.close(o)
 }
 
-func closeAttrs(o *lifecycle.Outcome) []slog.Attr {
-	a := lineAttrs{slog.String("cause", o.Close.Cause.String()), slog.String("initiator", o.Close.Initiator.String())}
+func (a lineAttrs) close(o *lifecycle.Outcome) []slog.Attr {
+	a = append(a, slog.String("cause", o.Close.Cause.String()), slog.String("initiator", o.Close.Initiator.String()))
 	a.text("leg", o.Close.Leg.String())
 	if o.Close.Code > 0 {
 		a = append(a, slog.Int("code", o.Close.Code))
 	}
 	a = append(a, slog.Bool("clean", o.Close.Clean))
-	for _, d := range []struct {
-		name   string
-		counts *lifecycle.Counts
-	}{{"sent_upstream", &o.Upstream}, {"sent_downstream", &o.Down}} {
-		a = append(a, slog.Group(d.name, "bytes", d.counts.Bytes, "messages", d.counts.Messages(), "stall_ms", milliseconds(d.counts.Stall)))
-	}
-	return a
+	return append(a, sentAttrs("sent_upstream", &o.Upstream), sentAttrs("sent_downstream", &o.Down))
+}
+
+func sentAttrs(name string, c *lifecycle.Counts) slog.Attr {
+	return slog.GroupAttrs(name, slog.Uint64("bytes", c.Bytes), slog.Uint64("messages", c.Messages()), slog.Float64("stall_ms", milliseconds(c.Stall)))
 }
 
 // lineAttrs collects what is known.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/contrib/bridges/otelslog"
 	"go.opentelemetry.io/otel/log"
@@ -17,17 +18,21 @@ type console struct {
 	levels atomic.Pointer[Levels]
 	limit  *suppressor
 	lines  slog.Handler // with trace ids; whatever the levels say
+
+	access *accessLines // nil: lines of connections go through lines, too
 }
 
 func newConsole(l Log) *console {
 	c := &console{limit: newSuppressor()}
 	c.levels.Store((&Levels{l.Level, l.Components, l.Routes}).clone())
 	opts := &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: levelNames}
+	out := &shared{w: l.Writer}
 	var h slog.Handler
 	if l.Format == "text" || (l.Format == "" && isTerminal(l.Writer)) {
-		h = slog.NewTextHandler(l.Writer, opts)
+		h = slog.NewTextHandler(out, opts)
 	} else {
-		h = slog.NewJSONHandler(l.Writer, opts)
+		h = slog.NewJSONHandler(out, opts)
+		c.access = &accessLines{to: out}
 	}
 	c.lines = redacting{identified{h}}
 	return c
@@ -43,6 +48,27 @@ func (c *console) only(component string, lines slog.Handler) slog.Handler {
 func (c *console) logger(component string) *slog.Logger {
 	return slog.New(c.only(component, c.limit.over(c.lines)))
 }
+
+// accessComponent is the component that access lines are of.
+const accessComponent = "access"
+
+// connection writes an access line of the span that sc names, if enabled has said that it may be. It may
+// be written later, with others, but no later than flush.
+func (c *console) connection(sc trace.SpanContext, level slog.Level, message string, attrs []slog.Attr) {
+	if c.access != nil {
+		c.access.add(time.Now(), level, message, attrs, sc)
+		return
+	}
+	ctx := trace.ContextWithSpanContext(context.Background(), sc)
+	c.logger(accessComponent).LogAttrs(ctx, level, message, attrs...)
+}
+
+// enabled says whether access lines of a route are written.
+func (c *console) enabled(at slog.Level, route string) bool {
+	return at >= c.levels.Load().of(accessComponent, route)
+}
+
+func (c *console) flush() { c.access.flush() }
 
 // newHandler writes to the console and, if there is a provider, to the collector. What repeats is held
 // back from both.

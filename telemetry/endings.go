@@ -15,8 +15,9 @@ const endingLimit = 1024
 // endings tells of connections that are over, in the order in which they ended, in a goroutine of its
 // own: whoever ends a connection may be an event loop, which has others to serve.
 type endings struct {
-	tell func(*ending)
-	log  *slog.Logger
+	tell  func(*ending)
+	after func() // called behind one or several of them
+	log   *slog.Logger
 
 	mu      sync.Mutex
 	waiting []*ending
@@ -34,8 +35,8 @@ type ending struct {
 	outcome lifecycle.Outcome
 }
 
-func newEndings(tell func(*ending), log *slog.Logger) *endings {
-	e := &endings{tell: tell, log: log}
+func newEndings(tell func(*ending), after func(), log *slog.Logger) *endings {
+	e := &endings{tell: tell, after: after, log: log}
 	e.changed.L = &e.mu
 	e.done.Go(e.run)
 	return e
@@ -47,6 +48,7 @@ func (e *endings) add(x *ending) {
 	if e.stopped || len(e.waiting) >= endingLimit {
 		e.mu.Unlock()
 		e.tell(x)
+		e.after()
 		return
 	}
 	e.waiting = append(e.waiting, x)
@@ -91,6 +93,7 @@ func (e *endings) run() {
 		for _, x := range batch {
 			e.guarded(x)
 		}
+		e.after()
 		e.mu.Lock()
 		e.told += uint64(len(batch))
 		clear(batch)

@@ -34,7 +34,7 @@ func named(id string) *ending {
 func TestEndingsAreToldInOrderBeforeFlushReturns(t *testing.T) {
 	k := &told{hold: make(chan struct{})}
 	close(k.hold)
-	e := newEndings(k.tell, slog.Default())
+	e := newEndings(k.tell, func() {}, slog.Default())
 	want := []string{"first", "b", "c", "d"}
 	for _, id := range want {
 		e.add(named(id))
@@ -53,7 +53,7 @@ func TestEndingsAreToldInOrderBeforeFlushReturns(t *testing.T) {
 
 func TestNoEndingIsLostWhenTheQueueIsFull(t *testing.T) {
 	k := &told{hold: make(chan struct{})}
-	e := newEndings(k.tell, slog.Default())
+	e := newEndings(k.tell, func() {}, slog.Default())
 	e.add(named("first"))
 	for e.pending() > 0 { // until the goroutine has taken it, and waits
 	}
@@ -85,7 +85,7 @@ func TestFaultInOneEndingLeavesTheOthers(t *testing.T) {
 			panic("fault")
 		}
 		k.tell(x)
-	}, slog.New(slog.NewTextHandler(&out, nil)))
+	}, func() {}, slog.New(slog.NewTextHandler(&out, nil)))
 	e.add(named("bad"))
 	e.add(named("good"))
 	e.stop()

@@ -27,7 +27,7 @@ type Telemetry struct {
 	logger    *slog.Logger
 
 	// Lines for the console only: what is exported in another form, or is about the export.
-	access, steps, states, reloads, exports *slog.Logger
+	steps, states, reloads, exports *slog.Logger
 
 	tracer   trace.Tracer // nil: tracing is off
 	tracing  *tracing     // of connections; nil as tracer is
@@ -60,8 +60,8 @@ func New(ctx context.Context, s Settings) (*Telemetry, error) {
 // assemble makes everything that stands on the providers.
 func assemble(s Settings, p *providers, l *losses, z *sizes, c *console) (*Telemetry, error) {
 	t := &Telemetry{settings: s, providers: p, losses: l, console: c}
-	t.access, t.steps, t.states, t.reloads, t.exports =
-		c.logger("access"), c.logger("connection"), c.logger("system"), c.logger("system"), c.logger("telemetry")
+	t.steps, t.states, t.reloads, t.exports =
+		c.logger("connection"), c.logger("system"), c.logger("system"), c.logger("telemetry")
 	version := s.Version
 	if p.traces != nil {
 		t.tracer = p.traces.Tracer(scopeName, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(schemaURL))
@@ -72,7 +72,7 @@ func assemble(s Settings, p *providers, l *losses, z *sizes, c *console) (*Telem
 	}
 	l.reportTo(t.dropping)
 	t.logger = slog.New(newHandler(c, p.logs, version))
-	t.endings = newEndings(func(e *ending) { e.watcher.ended(&e.outcome) }, t.logger)
+	t.endings = newEndings(func(e *ending) { e.watcher.ended(&e.outcome) }, c.flush, t.logger)
 	if err := t.measure(z); err != nil {
 		t.endings.stop()
 		return nil, errors.Join(err, p.shutdown(context.Background(), s.Flush))
