@@ -268,7 +268,7 @@ func (s *session) begin(c lifecycle.Close, patience time.Duration) {
 	s.closing, s.end = true, c
 	s.conn.SetClose(c)
 	s.step.End(s.stepCtx, nil)
-	s.stepCtx, s.step = s.conn.Begin(s.stepCtx, &lifecycle.Step{Phase: lifecycle.PhaseClose})
+	s.stepCtx, s.step = s.conn.Begin(s.stepCtx, &lifecycle.Step{Phase: lifecycle.PhaseClose, Begun: s.step.Ended}) // without a gap
 	s.deadline = s.step.Begun.Add(patience)
 }
 
