@@ -59,12 +59,12 @@ generate:
 	$(GO) run -C otel-collector ./dashboards grafana/dashboards
 	$(GO) run -C otel-collector ./alerting rules
 
-# wsproxy beside other proxies, written to docs/benchmarks.md. Wants a quiet machine with two cores and 20 minutes a round.
-# BENCH has further flags, as BENCH='-rounds 5 -workloads echo'; see `go run ./bench run -h`.
+# wsproxy beside other proxies, written to docs/benchmarks.md. Wants a quiet machine with two cores and 25 minutes.
+# BENCH has further flags, as BENCH='-full -workloads echo'; see `go run ./bench run -h`.
 bench: bench-programs
 	@echo "== bench"
 	bench/peers/get traefik >>$(CACHE)/bench.env
-	$(CACHE)/bench run -programs $(CACHE)/bench.env -revision "$$(git describe --always --dirty)" -results $(CACHE)/bench.json -doc docs/benchmarks.md $(BENCH)
+	$(CACHE)/bench run -procs 1,2,4 -programs $(CACHE)/bench.env -revision "$$(git describe --always --dirty)" -results $(CACHE)/bench.json -doc docs/benchmarks.md $(BENCH)
 
 # The same in a few minutes, shorter and with less of it; the document goes to standard output.
 bench-quick: bench-programs

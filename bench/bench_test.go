@@ -120,7 +120,7 @@ func checkDocument(t *testing.T, r *report.Results) {
 }
 
 func TestWorkloadNamesAreUnique(t *testing.T) {
-	for name, s := range map[string]scale{"full": fullScale(), "quick": quickScale()} {
+	for name, s := range map[string]scale{"full": fullScale(), "essential": essentialScale(), "quick": quickScale()} {
 		seen := make(map[string]bool)
 		for _, w := range s.workloads() {
 			if seen[w.Name] {

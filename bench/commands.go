@@ -35,7 +35,7 @@ func (c *choice) flags(f *flag.FlagSet) {
 	f.StringVar(&c.programs, "programs", "", "`FILE` with NAME=PATH lines: wsproxy, collector, nginx, haproxy, caddy, traefik, reverseproxy")
 	f.StringVar(&c.peers, "peers", "", "only proxies whose names match this `REGEXP`")
 	f.StringVar(&c.engines, "engines", "loops,goroutines", "wsproxy's engines, as far as it has them")
-	f.StringVar(&c.procs, "procs", "", "further variants of wsproxy's first engine, with these GOMAXPROCS, as 2,4")
+	f.StringVar(&c.procs, "procs", "", "further variants of wsproxy's first engine, with these GOMAXPROCS, as 1,2,4")
 }
 
 // readPrograms reads NAME=PATH lines; of a name that comes twice the last counts.
@@ -102,9 +102,10 @@ func accepts(program, engine, dir string) bool {
 func runCommand(ctx context.Context, flags *flag.FlagSet, args []string, stdout, stderr io.Writer) error {
 	var c choice
 	c.flags(flags)
-	quick := flags.Bool("quick", false, "fewer workloads, shorter")
-	rounds := flags.Int("rounds", 0, "rounds (full: 3, quick: 2)")
-	window := flags.Duration("window", 0, "how long each measurement is (full: 1s, quick: 0.5s)")
+	quick := flags.Bool("quick", false, "shorter")
+	full := flags.Bool("full", false, "every workload with every variant of wsproxy, about 25 minutes a round")
+	rounds := flags.Int("rounds", 0, "rounds (3; quick: 2)")
+	window := flags.Duration("window", 0, "how long each measurement is (1s; quick: 0.5s)")
 	only := flags.String("workloads", "", "only workloads whose names match this `REGEXP`")
 	profiles := flags.String("profiles", "", "`FOLDER` for profiles of wsproxy under each workload: CPU, and of idle connections the heap")
 	revision := flags.String("revision", "", "what to call wsproxy's `VERSION` in the document; default the commit in its build, if there is one")
@@ -113,8 +114,11 @@ func runCommand(ctx context.Context, flags *flag.FlagSet, args []string, stdout,
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	s := fullScale()
-	if *quick {
+	s := essentialScale()
+	switch {
+	case *full:
+		s = fullScale()
+	case *quick:
 		s = quickScale()
 	}
 	if *rounds > 0 {

@@ -34,17 +34,17 @@ type comparison struct {
 func (c *comparison) run(ctx context.Context) error {
 	c.results.Began = time.Now()
 	order := rand.New(rand.NewPCG(1, uint64(c.results.Began.UnixNano())))
-	total, done := c.lab.rounds*len(c.workloads)*len(c.peers), 0
+	total, done := c.lab.rounds*c.measurements(), 0
 	for round := range c.lab.rounds {
 		for _, w := range c.workloads {
 			for _, i := range order.Perm(len(c.peers)) {
+				p := c.peers[i]
+				if !c.lab.compares(w, p, c.engine()) {
+					continue
+				}
 				done++
 				if err := ctx.Err(); err != nil {
 					return err
-				}
-				p := c.peers[i]
-				if w.Kind == load.KindIdle && p.Program == "" {
-					continue // nobody in between to have memory
 				}
 				m := report.Measurement{Round: round, Workload: w.Name, Peer: p.Name}
 				var err error
@@ -58,6 +58,28 @@ func (c *comparison) run(ctx context.Context) error {
 	}
 	c.results.Ended = time.Now()
 	return nil
+}
+
+// measurements is how many a round has.
+func (c *comparison) measurements() (n int) {
+	for _, w := range c.workloads {
+		for _, p := range c.peers {
+			if c.lab.compares(w, p, c.engine()) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// engine is our first.
+func (c *comparison) engine() string {
+	for _, p := range c.peers {
+		if p.Ours() {
+			return p.Engine
+		}
+	}
+	return ""
 }
 
 // summary is a measurement in a line.

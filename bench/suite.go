@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wsproxy/bench/load"
+	"wsproxy/bench/peers"
 )
 
 // Names that the goals of the report know; see report.Goals.
@@ -24,9 +25,10 @@ type scale struct {
 	clients, clientsTLS  int // of a burst
 	bursts               int
 	growth               []int // numbers of connections that echo all at once
-	quick                bool  // leaves out workloads that others stand for
+	essential            bool  // leaves out workloads that others stand for, and most of our variants
 }
 
+// fullScale is everything, in about 25 minutes a round.
 func fullScale() scale {
 	return scale{
 		rounds: 3, warm: 300 * time.Millisecond, window: time.Second, settle: 2 * time.Second,
@@ -35,10 +37,17 @@ func fullScale() scale {
 	}
 }
 
+// essentialScale is what the goals are about, in 25 minutes for all rounds.
+func essentialScale() scale {
+	s := fullScale()
+	s.essential, s.settle, s.idleTLS, s.clientsTLS, s.bursts = true, time.Second, 3000, 0, 4
+	return s
+}
+
 func quickScale() scale {
 	return scale{
 		rounds: 2, warm: 200 * time.Millisecond, window: 500 * time.Millisecond, settle: time.Second,
-		idle: 2000, idleTLS: 1000, base: 200, clients: 2000, bursts: 3, quick: true,
+		idle: 2000, idleTLS: 1000, base: 200, clients: 2000, bursts: 3, essential: true,
 	}
 }
 
@@ -61,7 +70,7 @@ func (s scale) echoes() []load.Workload {
 		{Name: "beside bulk", Kind: load.KindBeside, Connections: 8, Size: smallest, PerSecond: 1000},
 		{Name: wss + "echo", Kind: load.KindEcho, TLS: true, Connections: 64, Size: smallest},
 	}
-	if s.quick {
+	if s.essential {
 		return all
 	}
 	return append(all, []load.Workload{
@@ -70,6 +79,22 @@ func (s scale) echoes() []load.Workload {
 		{Name: wss + "fixed rate", Kind: load.KindRate, TLS: true, Connections: 64, Size: smallest, PerSecond: 10_000},
 		{Name: wss + "beside bulk", Kind: load.KindBeside, TLS: true, Connections: 8, Size: smallest, PerSecond: 1000},
 	}...)
+}
+
+// compares says whether a workload is for a peer. Engines and processors are compared by a few, those for
+// which they may matter, unless everything is wanted.
+func (s scale) compares(w load.Workload, p *peers.Peer, first string) bool {
+	if w.Kind == load.KindIdle && p.Program == "" {
+		return false // nobody in between to have memory
+	}
+	if variant := p.Procs > 0 || p.Ours() && p.Engine != first; !variant || !s.essential {
+		return true
+	}
+	switch w.Name {
+	case "echo", "fixed rate", "beside bulk", "set-up", "stream both ways 16 KiB":
+		return true
+	}
+	return false
 }
 
 // streamed is how many connections stream at a time.
@@ -89,7 +114,7 @@ func (s scale) streams() []load.Workload {
 		for _, size := range sizes {
 			for _, way := range ways {
 				both := way.up && way.down
-				if s.quick && !(both && (!secure || size.bytes == 16<<10)) || secure && !both {
+				if s.essential && !(both && (!secure || size.bytes == 16<<10)) || secure && !both {
 					continue
 				}
 				w := load.Workload{
