@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http/httptrace"
 	"net/netip"
 	"time"
 
@@ -78,19 +77,9 @@ func isAddress(host string) bool {
 
 // connect runs the dns and connect phases towards address, as they turn up in net.Dialer's hooks.
 func (a *attempt) connect(ctx context.Context, hop lifecycle.Hop, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w := &watch{attempt: a, hop: hop, address: address, began: time.Now(), cancel: cancel}
-	host, _, err := net.SplitHostPort(address)
-	if network == "unix" || err == nil && isAddress(host) {
-		w.beginConnect(ctx)
-	}
-	dial := a.DialContext
-	if dial == nil {
-		dial = w.dialer().DialContext
-	}
-	conn, err := dial(httptrace.WithClientTrace(ctx, w.hooks(ctx)), network, address)
-	if conn, err = w.finish(ctx, conn, err); err == nil && a.Socket != nil {
+	w := &watch{attempt: a, hop: hop, address: address, began: time.Now()}
+	conn, err := w.dial(ctx, network)
+	if err == nil && a.Socket != nil {
 		conn = a.Socket(conn)
 	}
 	return conn, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http/httptrace"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ type watch struct {
 	hop     lifecycle.Hop
 	address string // as dialled
 	began   time.Time
-	cancel  context.CancelFunc // gives the dial up
+	cancel  context.CancelFunc // gives the dial up; nil where nothing can
 
 	mu      sync.Mutex
 	dns     *phase
@@ -28,6 +29,39 @@ type watch struct {
 	denied  error // one of the addresses
 	tries   []lifecycle.Try
 	sealed  bool // the dial has returned
+}
+
+// dial opens the connection and ends the phases.
+func (w *watch) dial(ctx context.Context, network string) (net.Conn, error) {
+	literal, err := netip.ParseAddrPort(w.address)
+	if known := err == nil && literal.String() == w.address && !literal.Addr().Is4In6(); known && w.attempt.DialContext == nil {
+		return w.dialKnown(ctx, network)
+	}
+	ctx, w.cancel = context.WithCancel(ctx)
+	defer w.cancel()
+	host, _, err := net.SplitHostPort(w.address)
+	if network == "unix" || err == nil && isAddress(host) {
+		w.beginConnect(ctx)
+	}
+	dial := w.attempt.DialContext
+	if dial == nil {
+		dial = w.dialer().DialContext
+	}
+	conn, err := dial(httptrace.WithClientTrace(ctx, w.hooks(ctx)), network, w.address)
+	return w.finish(ctx, conn, err)
+}
+
+// dialKnown dials an address as net.Dialer itself would write it: there is one try, and it needs no hook.
+func (w *watch) dialKnown(ctx context.Context, network string) (net.Conn, error) {
+	w.beginConnect(ctx)
+	w.connectStart(w.address)
+	conn, err := w.dialer().DialContext(w.connect.ctx, network, w.address)
+	tried := err
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		tried = op.Err // what a hook would be given
+	}
+	w.connectDone(w.address, tried)
+	return w.finish(ctx, conn, err)
 }
 
 func (w *watch) hooks(ctx context.Context) *httptrace.ClientTrace {
