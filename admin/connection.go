@@ -25,6 +25,7 @@ type connectionDocument struct {
 	Phases         []phaseDocument `json:"phases"`
 	UpstreamFlow   flowDocument    `json:"upstream_flow"`
 	DownstreamFlow flowDocument    `json:"downstream_flow"`
+	RTT            rttDocument     `json:"rtt"`
 	Close          *closeDocument  `json:"close"` // null while nothing ends it
 }
 
@@ -45,6 +46,12 @@ type flowDocument struct {
 	Pong     uint64     `json:"pong"`
 	Stall    float64    `json:"stall"`
 	LastAt   *timestamp `json:"last_at"`
+}
+
+// rttDocument has the last round trips by ping and pong; null before the first.
+type rttDocument struct {
+	Client   *float64 `json:"client"`
+	Upstream *float64 `json:"upstream"`
 }
 
 type closeDocument struct {
@@ -83,6 +90,7 @@ func describe(c *lifecycle.Connection) connectionDocument {
 		Phases:         describePhases(c.Timeline()),
 		UpstreamFlow:   describeFlow(c.Flow(lifecycle.Upstream)),
 		DownstreamFlow: describeFlow(c.Flow(lifecycle.Downstream)),
+		RTT:            rttDocument{Client: describeRTT(c, lifecycle.LegClient), Upstream: describeRTT(c, lifecycle.LegUpstream)},
 		Close:          describeClose(c.Closing()),
 	}
 }
@@ -106,6 +114,14 @@ func describeFlow(f *lifecycle.Flow) flowDocument {
 		d.LastAt = new(timestamp(last))
 	}
 	return d
+}
+
+func describeRTT(c *lifecycle.Connection, l lifecycle.Leg) *float64 {
+	took, ok := c.RTT(l)
+	if !ok {
+		return nil
+	}
+	return new(took.Seconds())
 }
 
 func describeClose(c lifecycle.Close) *closeDocument {

@@ -30,6 +30,8 @@ type Route struct {
 	OnChange OnChange `yaml:"on_change" default:"keep"`
 	// How much the route takes on.
 	Limits Limits `yaml:"limits"`
+	// What of a request tells who the client is, so that reconnects can be counted: `cookie:NAME`, `header:NAME`, `query:NAME` or the client's `address`. Only a hash is kept, for 10 minutes after its connection ended. Without this key none are counted.
+	Identity Identity `yaml:"identity"`
 	// How long each step may take.
 	Timeouts Timeouts `yaml:"timeouts"`
 	// Pings of wsproxy's own, which find endpoints that are gone without a word.

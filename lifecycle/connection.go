@@ -33,6 +33,7 @@ type Facts struct {
 	Protocol  string // 1.1
 	UserAgent string
 	Client    string // address of the client behind trusted hops; the socket's peer without any
+	Identity  uint64 // of who the client is, as a hash; 0: not known
 	Trusted   bool   // the incoming trace context may be the parent
 	ClientTLS *TLSInfo
 

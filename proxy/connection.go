@@ -142,6 +142,7 @@ func (u *upgrade) describe(f *lifecycle.Facts) {
 	f.Trusted = u.origin.trustTrace
 	if r := u.route; r != nil {
 		f.Route, f.Pattern, f.Upstream, f.Framing = r.Name, r.pattern, r.Upstream.Name, r.Framing.String()
+		f.Identity = r.Identity.of(u.r, u.origin.client)
 	}
 }
 

@@ -33,6 +33,7 @@ type Route struct {
 	Retries      int           // further targets to try
 	Handshake    time.Duration // from the complete request head to the 101; 0: 10 s
 	Policy       relay.Policy
+	Identity     Identity // by which clients are known again
 
 	pattern string // path part of Match
 	plain   http.Handler
@@ -71,6 +72,7 @@ func (r *Route) compile(s *Server) error {
 	if r.Handshake == 0 {
 		r.Handshake = defaultHandshake
 	}
+	r.Identity.compile(s.identitySeed())
 	r.pattern = r.Match[max(strings.IndexByte(r.Match, '/'), 0):]
 	r.plain, r.idle = newPlain(s, r)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"net"
 	"net/http"
@@ -45,6 +46,9 @@ type Server struct {
 	table    atomic.Pointer[Table]
 	draining atomic.Pointer[Drain] // new upgrades are refused
 	drain    atomic.Pointer[Drain] // of which every connection was told that was open then
+
+	seeded sync.Once
+	seed   maphash.Seed // of clients' identities
 
 	mu        sync.Mutex // guards below
 	room      *room

@@ -24,9 +24,14 @@ type instruments struct {
 	connectionFailed               metric.Int64ObservableCounter
 	connectionRejected             metric.Int64ObservableCounter
 	connectionUnused               metric.Int64ObservableCounter
+	connectionReconnects           metric.Int64ObservableCounter
 	io                             metric.Int64ObservableCounter
 	messages                       metric.Int64ObservableCounter
 	controlFrames                  metric.Int64ObservableCounter
+	relayDuration                  metric.Float64Histogram
+	pingDuration                   metric.Float64Histogram
+	tcpRtt                         metric.Float64Histogram
+	tcpRetransmits                 metric.Int64ObservableCounter
 	stallTime                      metric.Float64ObservableCounter
 	protocolViolations             metric.Int64ObservableCounter
 	upstreamRetries                metric.Int64ObservableCounter
@@ -50,7 +55,7 @@ type instruments struct {
 
 func newInstruments(m metric.Meter) (*instruments, error) {
 	var i instruments
-	var errs [37]error
+	var errs [42]error
 	i.httpServerRequestDuration, errs[0] = m.Float64Histogram("http.server.request.duration", metric.WithUnit("s"), metric.WithDescription("Time from the complete request head to the response; a WebSocket's ends with the 101."),
 		metric.WithExplicitBucketBoundaries(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
 	i.httpClientRequestDuration, errs[1] = m.Float64Histogram("http.client.request.duration", metric.WithUnit("s"), metric.WithDescription("Time of the WebSocket handshake with the upstream."),
@@ -70,28 +75,36 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 	i.connectionFailed, errs[11] = m.Int64ObservableCounter("wsproxy.connection.failed", metric.WithUnit("{connection}"), metric.WithDescription("Connections that failed before they were upgraded, other than by refusal."))
 	i.connectionRejected, errs[12] = m.Int64ObservableCounter("wsproxy.connection.rejected", metric.WithUnit("{connection}"), metric.WithDescription("Connections refused before dialling."))
 	i.connectionUnused, errs[13] = m.Int64ObservableCounter("wsproxy.connection.unused", metric.WithUnit("{connection}"), metric.WithDescription("Connections whose client left without a byte."))
-	i.io, errs[14] = m.Int64ObservableCounter("wsproxy.io", metric.WithUnit("By"), metric.WithDescription("Bytes relayed, counted at the read."))
-	i.messages, errs[15] = m.Int64ObservableCounter("wsproxy.messages", metric.WithUnit("{message}"), metric.WithDescription("Messages relayed."))
-	i.controlFrames, errs[16] = m.Int64ObservableCounter("wsproxy.control_frames", metric.WithUnit("{frame}"), metric.WithDescription("Control frames relayed."))
-	i.stallTime, errs[18] = m.Float64ObservableCounter("wsproxy.stall.time", metric.WithUnit("s"), metric.WithDescription("Time that a direction was blocked by a slow receiver."))
-	i.protocolViolations, errs[19] = m.Int64ObservableCounter("wsproxy.protocol.violations", metric.WithUnit("{violation}"), metric.WithDescription("Framing violations."))
-	i.upstreamRetries, errs[20] = m.Int64ObservableCounter("wsproxy.upstream.retries", metric.WithUnit("{retry}"), metric.WithDescription("Further attempts at dialling, by why the one before failed."))
-	i.systemStatus, errs[21] = m.Int64ObservableUpDownCounter("wsproxy.system.status", metric.WithUnit("1"), metric.WithDescription("1 for the state that the process is in, 0 for the others."))
-	i.configReloads, errs[22] = m.Int64ObservableCounter("wsproxy.config.reloads", metric.WithUnit("{reload}"), metric.WithDescription("Reloads of the configuration; with error.type those that changed nothing, by why."))
-	i.drainRemaining, errs[23] = m.Int64ObservableUpDownCounter("wsproxy.drain.remaining", metric.WithUnit("{connection}"), metric.WithDescription("Connections that a drain still waits for."))
-	i.workerConnections, errs[24] = m.Int64ObservableUpDownCounter("wsproxy.worker.connections", metric.WithUnit("{connection}"), metric.WithDescription("Open connections of an event loop."))
-	i.workerBusy, errs[25] = m.Float64ObservableGauge("wsproxy.worker.busy", metric.WithUnit("1"), metric.WithDescription("Share of its time that an event loop was at work, since the collection before."))
-	i.workerWakeups, errs[26] = m.Int64ObservableCounter("wsproxy.worker.wakeups", metric.WithUnit("{wakeup}"), metric.WithDescription("How often an event loop stopped waiting."))
-	i.workerEvents, errs[27] = m.Int64ObservableCounter("wsproxy.worker.events", metric.WithUnit("{event}"), metric.WithDescription("Events of sockets that an event loop handled."))
-	i.workerTurnLongest, errs[28] = m.Float64ObservableGauge("wsproxy.worker.turn.longest", metric.WithUnit("s"), metric.WithDescription("The longest time that an event loop worked without waiting, in the last 15 to 30 seconds."))
-	i.tlsCertificateNotAfter, errs[29] = m.Float64ObservableGauge("wsproxy.tls.certificate.not_after", metric.WithUnit("s"), metric.WithDescription("Unix time at which a certificate expires."))
-	i.logSuppressed, errs[30] = m.Int64ObservableCounter("wsproxy.log.suppressed", metric.WithUnit("{record}"), metric.WithDescription("Log lines left out because they repeated."))
-	i.telemetryDropped, errs[31] = m.Int64ObservableCounter("wsproxy.telemetry.dropped", metric.WithUnit("{item}"), metric.WithDescription("Spans, log records and metrics of an export that did not reach the collector."))
-	i.processCPUTime, errs[32] = m.Float64ObservableCounter("process.cpu.time", metric.WithUnit("s"), metric.WithDescription("Processor time used."))
-	i.processMemoryUsage, errs[33] = m.Int64ObservableUpDownCounter("process.memory.usage", metric.WithUnit("By"), metric.WithDescription("Physical memory in use."))
-	i.processThreadCount, errs[34] = m.Int64ObservableUpDownCounter("process.thread.count", metric.WithUnit("{thread}"), metric.WithDescription("Threads of the process."))
-	i.processUnixFileDescriptorCount, errs[35] = m.Int64ObservableUpDownCounter("process.unix.file_descriptor.count", metric.WithUnit("{file_descriptor}"), metric.WithDescription("Open file descriptors."))
-	i.processUptime, errs[36] = m.Float64ObservableGauge("process.uptime", metric.WithUnit("s"), metric.WithDescription("Time since the process started."))
+	i.connectionReconnects, errs[14] = m.Int64ObservableCounter("wsproxy.connection.reconnects", metric.WithUnit("{connection}"), metric.WithDescription("Connections upgraded of clients whose former connection ended not long before, by why that ended; only on routes with an identity."))
+	i.io, errs[15] = m.Int64ObservableCounter("wsproxy.io", metric.WithUnit("By"), metric.WithDescription("Bytes relayed, counted at the read."))
+	i.messages, errs[16] = m.Int64ObservableCounter("wsproxy.messages", metric.WithUnit("{message}"), metric.WithDescription("Messages relayed."))
+	i.controlFrames, errs[17] = m.Int64ObservableCounter("wsproxy.control_frames", metric.WithUnit("{frame}"), metric.WithDescription("Control frames relayed."))
+	i.relayDuration, errs[19] = m.Float64Histogram("wsproxy.relay.duration", metric.WithUnit("s"), metric.WithDescription("Time that bytes were with the proxy, from when they could be read until they were written; of one read in 64, without those that waited for a slow peer."),
+		metric.WithExplicitBucketBoundaries(1e-05, 2.5e-05, 5e-05, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 1))
+	i.pingDuration, errs[20] = m.Float64Histogram("wsproxy.ping.duration", metric.WithUnit("s"), metric.WithDescription("Round trip to a leg and back by ping and pong, the endpoints' own and ours; at most one per leg and second."),
+		metric.WithExplicitBucketBoundaries(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
+	i.tcpRtt, errs[21] = m.Float64Histogram("wsproxy.tcp.rtt", metric.WithUnit("s"), metric.WithDescription("Round trip as the system's TCP knows it (TCP_INFO), of a sample of connections; Linux only."),
+		metric.WithExplicitBucketBoundaries(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
+	i.tcpRetransmits, errs[22] = m.Int64ObservableCounter("wsproxy.tcp.retransmits", metric.WithUnit("{segment}"), metric.WithDescription("Segments that TCP sent again (TCP_INFO), of a sample of connections; Linux only."))
+	i.stallTime, errs[23] = m.Float64ObservableCounter("wsproxy.stall.time", metric.WithUnit("s"), metric.WithDescription("Time that a direction was blocked by a slow receiver."))
+	i.protocolViolations, errs[24] = m.Int64ObservableCounter("wsproxy.protocol.violations", metric.WithUnit("{violation}"), metric.WithDescription("Framing violations."))
+	i.upstreamRetries, errs[25] = m.Int64ObservableCounter("wsproxy.upstream.retries", metric.WithUnit("{retry}"), metric.WithDescription("Further attempts at dialling, by why the one before failed."))
+	i.systemStatus, errs[26] = m.Int64ObservableUpDownCounter("wsproxy.system.status", metric.WithUnit("1"), metric.WithDescription("1 for the state that the process is in, 0 for the others."))
+	i.configReloads, errs[27] = m.Int64ObservableCounter("wsproxy.config.reloads", metric.WithUnit("{reload}"), metric.WithDescription("Reloads of the configuration; with error.type those that changed nothing, by why."))
+	i.drainRemaining, errs[28] = m.Int64ObservableUpDownCounter("wsproxy.drain.remaining", metric.WithUnit("{connection}"), metric.WithDescription("Connections that a drain still waits for."))
+	i.workerConnections, errs[29] = m.Int64ObservableUpDownCounter("wsproxy.worker.connections", metric.WithUnit("{connection}"), metric.WithDescription("Open connections of an event loop."))
+	i.workerBusy, errs[30] = m.Float64ObservableGauge("wsproxy.worker.busy", metric.WithUnit("1"), metric.WithDescription("Share of its time that an event loop was at work, since the collection before."))
+	i.workerWakeups, errs[31] = m.Int64ObservableCounter("wsproxy.worker.wakeups", metric.WithUnit("{wakeup}"), metric.WithDescription("How often an event loop stopped waiting."))
+	i.workerEvents, errs[32] = m.Int64ObservableCounter("wsproxy.worker.events", metric.WithUnit("{event}"), metric.WithDescription("Events of sockets that an event loop handled."))
+	i.workerTurnLongest, errs[33] = m.Float64ObservableGauge("wsproxy.worker.turn.longest", metric.WithUnit("s"), metric.WithDescription("The longest time that an event loop worked without waiting, in the last 15 to 30 seconds."))
+	i.tlsCertificateNotAfter, errs[34] = m.Float64ObservableGauge("wsproxy.tls.certificate.not_after", metric.WithUnit("s"), metric.WithDescription("Unix time at which a certificate expires."))
+	i.logSuppressed, errs[35] = m.Int64ObservableCounter("wsproxy.log.suppressed", metric.WithUnit("{record}"), metric.WithDescription("Log lines left out because they repeated."))
+	i.telemetryDropped, errs[36] = m.Int64ObservableCounter("wsproxy.telemetry.dropped", metric.WithUnit("{item}"), metric.WithDescription("Spans, log records and metrics of an export that did not reach the collector."))
+	i.processCPUTime, errs[37] = m.Float64ObservableCounter("process.cpu.time", metric.WithUnit("s"), metric.WithDescription("Processor time used."))
+	i.processMemoryUsage, errs[38] = m.Int64ObservableUpDownCounter("process.memory.usage", metric.WithUnit("By"), metric.WithDescription("Physical memory in use."))
+	i.processThreadCount, errs[39] = m.Int64ObservableUpDownCounter("process.thread.count", metric.WithUnit("{thread}"), metric.WithDescription("Threads of the process."))
+	i.processUnixFileDescriptorCount, errs[40] = m.Int64ObservableUpDownCounter("process.unix.file_descriptor.count", metric.WithUnit("{file_descriptor}"), metric.WithDescription("Open file descriptors."))
+	i.processUptime, errs[41] = m.Float64ObservableGauge("process.uptime", metric.WithUnit("s"), metric.WithDescription("Time since the process started."))
 	return &i, errors.Join(errs[:]...)
 }
 
@@ -107,9 +120,11 @@ func (i *instruments) observables() []metric.Observable {
 		i.connectionFailed,
 		i.connectionRejected,
 		i.connectionUnused,
+		i.connectionReconnects,
 		i.io,
 		i.messages,
 		i.controlFrames,
+		i.tcpRetransmits,
 		i.stallTime,
 		i.protocolViolations,
 		i.upstreamRetries,

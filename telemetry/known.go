@@ -84,6 +84,18 @@ func (m *metrics) zero(s *Settings) {
 		m.zeroRoute(r.Name)
 		m.zeroCloses(r, s.DrainCode)
 		m.zeroRetries(r.Upstream)
+		if r.Identity {
+			m.zeroReconnects(r.Name)
+		}
+	}
+	for _, l := range []lifecycle.Leg{lifecycle.LegClient, lifecycle.LegUpstream} {
+		m.retransmits.add(measured{leg: l}, 0)
+	}
+}
+
+func (m *metrics) zeroReconnects(route string) {
+	for _, cause := range lifecycle.Causes() {
+		m.reconnects.add(reconnectKey{route, cause}, 0)
 	}
 }
 

@@ -30,6 +30,11 @@ type metrics struct {
 	closes   *tallies[closeKey]
 	retries  *tallies[retryKey]
 	reloads  *tallies[lifecycle.ReloadFailure]
+
+	measured    *sets[measured]
+	retransmits *tallies[measured]
+	reconnects  *tallies[reconnectKey]
+	former      *former
 }
 
 // exchange is a request and its response.
@@ -70,7 +75,8 @@ func newMetrics(s *Settings) *metrics {
 		phases: newSets(phaseKey.attributes), lifetimes: newSets(closeKey.lifetime),
 		unuseds: newTallies(func(struct{}) list { return nil }), accepts: newTallies(routeAttributes), opens: newTallies(routeAttributes),
 		failures: newTallies(phaseKey.failure), refusals: newTallies(phaseKey.refusal), closes: newTallies(closeKey.attributes),
-		retries: newTallies(retryKey.attributes),
+		retries: newTallies(retryKey.attributes), measured: newSets(measured.attributes), retransmits: newTallies(measured.attributes),
+		reconnects: newTallies(reconnectKey.attributes), former: newFormer(),
 	}
 	m.zero(s)
 	return m
@@ -86,6 +92,8 @@ func (m *metrics) observe(o metric.Observer, on *instruments) {
 	m.closes.observe(o, on.connectionCloses)
 	m.retries.observe(o, on.upstreamRetries)
 	m.reloads.observe(o, on.configReloads)
+	m.retransmits.observe(o, on.tcpRetransmits)
+	m.reconnects.observe(o, on.connectionReconnects)
 }
 
 // accepted counts a connection that asked for an upgrade, or that failed before it could.
@@ -129,7 +137,7 @@ func (m *metrics) failed(route string, o *lifecycle.Outcome) {
 	m.failures.add(k, 1)
 }
 
-func (m *metrics) closed(ctx context.Context, route string, opened time.Time, o *lifecycle.Outcome) {
+func (m *metrics) closed(ctx context.Context, route string, c *lifecycle.Connection, o *lifecycle.Outcome) {
 	if m == nil {
 		return
 	}
@@ -138,7 +146,7 @@ func (m *metrics) closed(ctx context.Context, route string, opened time.Time, o 
 	}
 	m.closes.add(k, 1)
 	k.leg, k.code = lifecycle.LegNone, ""
-	m.on.Load().connectionDuration.Record(ctx, o.At.Sub(opened).Seconds(), m.lifetimes.of(k).record...)
+	m.on.Load().connectionDuration.Record(ctx, o.At.Sub(c.Opened()).Seconds(), m.lifetimes.of(k).record...)
 }
 
 // phase records how long a step took. A transfer's life has its own histogram.

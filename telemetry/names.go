@@ -57,6 +57,7 @@ const (
 	keyEgressType                attribute.Key = "wsproxy.egress.type"
 	keyFrameType                 attribute.Key = "wsproxy.frame.type"
 	keyFraming                   attribute.Key = "wsproxy.framing"
+	keyLeg                       attribute.Key = "wsproxy.leg"
 	keyMessageType               attribute.Key = "wsproxy.message.type"
 	keyMode                      attribute.Key = "wsproxy.mode"
 	keyPhaseName                 attribute.Key = "wsproxy.phase.name"
@@ -80,6 +81,7 @@ const (
 	keySegmentUpstreamMessages   attribute.Key = "wsproxy.segment.upstream.messages"
 	keySegmentUpstreamStall      attribute.Key = "wsproxy.segment.upstream.stall"
 	keySignal                    attribute.Key = "wsproxy.signal"
+	keyStallDuration             attribute.Key = "wsproxy.stall.duration"
 	keySystemCause               attribute.Key = "wsproxy.system.cause"
 	keySystemPreviousState       attribute.Key = "wsproxy.system.previous_state"
 	keySystemState               attribute.Key = "wsproxy.system.state"
@@ -121,6 +123,7 @@ const (
 	eventConnectionOpened   = "wsproxy.connection.opened"
 	eventConnectionClosed   = "wsproxy.connection.closed"
 	eventConnectionFailed   = "wsproxy.connection.failed"
+	eventConnectionStalled  = "wsproxy.connection.stalled"
 	eventSystemStateChanged = "wsproxy.system.state_changed"
 	eventConfigReloaded     = "wsproxy.config.reloaded"
 	eventTelemetryDropping  = "wsproxy.telemetry.dropping"
@@ -155,10 +158,15 @@ func describedMetrics() []described {
 		{"wsproxy.connection.failed", false, []string{"wsproxy.route.name", "wsproxy.phase.name", "error.type"}},
 		{"wsproxy.connection.rejected", false, []string{"wsproxy.route.name", "error.type"}},
 		{"wsproxy.connection.unused", false, []string{}},
+		{"wsproxy.connection.reconnects", false, []string{"wsproxy.route.name", "wsproxy.close.cause"}},
 		{"wsproxy.io", false, []string{"wsproxy.direction", "wsproxy.route.name", "wsproxy.upstream.name"}},
 		{"wsproxy.messages", false, []string{"wsproxy.direction", "wsproxy.message.type", "wsproxy.route.name", "wsproxy.upstream.name"}},
 		{"wsproxy.control_frames", false, []string{"wsproxy.direction", "wsproxy.frame.type", "wsproxy.route.name"}},
 		{"wsproxy.message.size", true, []string{"wsproxy.direction", "wsproxy.route.name"}},
+		{"wsproxy.relay.duration", true, []string{"wsproxy.direction", "wsproxy.route.name"}},
+		{"wsproxy.ping.duration", true, []string{"wsproxy.leg", "wsproxy.route.name"}},
+		{"wsproxy.tcp.rtt", true, []string{"wsproxy.leg"}},
+		{"wsproxy.tcp.retransmits", false, []string{"wsproxy.leg"}},
 		{"wsproxy.stall.time", false, []string{"wsproxy.direction", "wsproxy.route.name"}},
 		{"wsproxy.protocol.violations", false, []string{"wsproxy.direction", "wsproxy.violation.kind", "wsproxy.route.name"}},
 		{"wsproxy.upstream.retries", false, []string{"wsproxy.upstream.name", "error.type"}},

@@ -113,8 +113,20 @@ func TestEmittedNamesAreTheSchemas(t *testing.T) {
 	})
 }
 
+// visit plays a connection of a client that is known by its identity.
+func (h *harness) visit(identity uint64) {
+	s := h.accept("203.0.113.7:51000")
+	s.c.Update(func(f *lifecycle.Facts) { f.Identity = identity })
+	s.head()
+	s.dial()
+	s.upgrade()
+	s.relay(0, cleanClose)
+}
+
 // everyAttribute plays what the mix of timelines leaves out.
 func everyAttribute(h *harness) {
+	h.visit(7)
+	h.visit(7)
 	tls := func(p *lifecycle.Step) { tlsDone(p); p.TLS.ClientSubject = "ab12" }
 	s := h.accept("203.0.113.7:51000")
 	s.step(lifecycle.Step{Phase: lifecycle.PhaseTLSAccept}, 0, nil, tls)
@@ -128,6 +140,10 @@ func everyAttribute(h *harness) {
 	s.dial()
 	s.step(lifecycle.Step{Phase: lifecycle.PhaseTLS, Hop: lifecycle.HopTarget}, 0, nil, tlsDone)
 	s.upgrade()
+	s.c.Pinged(lifecycle.LegClient, time.Millisecond, true)
+	s.c.Relayed(lifecycle.Upstream, time.Millisecond)
+	s.c.Probed(lifecycle.LegUpstream, time.Millisecond, 1)
+	s.c.Stalled(lifecycle.Downstream, time.Second)
 	s.relay(0, lifecycle.Close{Cause: lifecycle.CauseTLSError, Initiator: lifecycle.InitiatorClient, Leg: lifecycle.LegClient, TLSTruncated: true, FrameTruncated: true})
 
 	s = h.accept("203.0.113.7:51000")

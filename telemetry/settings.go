@@ -71,7 +71,8 @@ type Route struct {
 	Name     string
 	Upstream string
 	Mode     lifecycle.Mode
-	LostCode int // close code for clients whose upstream went away; 0: 1012, lifecycle.NoCode: none
+	LostCode int  // close code for clients whose upstream went away; 0: 1012, lifecycle.NoCode: none
+	Identity bool // clients are known when they come back
 }
 
 // Certificate is a certificate in use.

@@ -104,6 +104,9 @@ func (w *watcher) Done(o lifecycle.Outcome) {
 	case lifecycle.OutcomeUnused:
 		w.tel.metrics.unused()
 	default:
+		if o.Kind == lifecycle.OutcomeClosed { // now: its client may be back before the end is told
+			w.tel.metrics.left(w.conn, &o)
+		}
 		w.tel.endings.add(&ending{w, o})
 	}
 }
@@ -150,6 +153,7 @@ func (w *watcher) opened(s *lifecycle.Step) {
 	w.endServer(s.Begun, statusSwitching, nil)
 	ctx := w.background()
 	w.tel.metrics.opened(w.label)
+	w.tel.metrics.reconnected(w.conn, w.label, s.Begun)
 	w.tel.metrics.handshake(ctx, w.conn, s.Begun.Sub(w.setup.head), statusSwitching, lifecycle.ReasonNone)
 	w.setup = nil
 	w.accessOpened()
@@ -165,7 +169,7 @@ func (w *watcher) closed(o *lifecycle.Outcome) {
 		w.open = nil
 	}
 	w.closeSpan(o)
-	w.tel.metrics.closed(w.background(), w.label, w.conn.Opened(), o)
+	w.tel.metrics.closed(w.background(), w.label, w.conn, o)
 }
 
 // failedSetup tells of a connection that never upgraded.

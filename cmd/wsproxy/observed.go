@@ -68,7 +68,7 @@ func policies(m config.Metrics) ([]telemetry.Policy, error) {
 func (gen *generation) telemetryRoutes() []telemetry.Route {
 	var all []telemetry.Route
 	for _, r := range gen.cfg.Routes {
-		route := telemetry.Route{Name: r.Name, Upstream: r.Upstream, Mode: lifecycle.ModeReverse, LostCode: int(r.OnUpstreamLost.Code())}
+		route := telemetry.Route{Name: r.Name, Upstream: r.Upstream, Mode: lifecycle.ModeReverse, LostCode: int(r.OnUpstreamLost.Code()), Identity: r.Identity != ""}
 		if r.OnUpstreamLost == config.UpstreamLostFIN {
 			route.LostCode = lifecycle.NoCode
 		}

@@ -135,6 +135,7 @@ func (gen *generation) route(r config.Route, g *group) (*proxy.Route, error) {
 		return nil, err
 	}
 	t := r.Timeouts
+	kind, name := r.Identity.Parts()
 	framing := map[config.Framing]frame.Mode{config.FramingObserve: frame.ModeObserve, config.FramingOff: frame.ModeOff}
 	return &proxy.Route{
 		Name: r.Name, Match: r.Match, Origin: origins.Allow, Limiter: limiter(routeLimits(r.Limits)),
@@ -152,6 +153,7 @@ func (gen *generation) route(r config.Route, g *group) (*proxy.Route, error) {
 				Client: time.Duration(r.Keepalive.Interval), Upstream: time.Duration(r.Keepalive.UpstreamInterval), Timeout: time.Duration(r.Keepalive.Timeout),
 			},
 		},
+		Identity: proxy.Identity{Kind: kind, Name: name},
 		Upstream: gen.upstream(g, egress.Timeouts{Connect: time.Duration(t.Connect), Proxy: time.Duration(t.Proxy), TLS: time.Duration(t.TLS)}),
 	}, nil
 }

@@ -87,7 +87,7 @@ func (c *couple) pump(d lifecycle.Direction) {
 			c.dirty = false
 			c.session.injected(d)
 		case actPing:
-			if b := c.session.ping(d); b != nil {
+			if b := c.session.ping(d, c); b != nil {
 				c.dirty = true
 				c.send(out, b)
 				c.dirty = false
@@ -125,6 +125,9 @@ func (c *couple) relay(lane *lane, in, out *socket) int {
 		}
 		if pass > 0 {
 			c.send(out, buf[:pass])
+			if sampled() && !out.pending() {
+				c.session.conn.Relayed(lane.dir, time.Since(c.loop.now))
+			}
 		}
 		c.dirty = false
 	}
@@ -228,7 +231,16 @@ func (c *couple) stopped(d lifecycle.Direction) bool {
 
 // wanted is when the couple is to be ticked next.
 func (c *couple) wanted(now time.Time) time.Time {
-	at := c.session.timer(now, c.stalled())
+	waits := c.stalled()
+	at := c.session.timer(now, waits)
+	if !waits.any() {
+		return at
+	}
+	for d := range c.sockets {
+		if s := &c.sockets[d]; s.pending() && !s.told {
+			at = earlier(at, s.since.Add(stalledAfter))
+		}
+	}
 	if limit := c.session.policy.Write; limit > 0 {
 		for d := range c.sockets {
 			if s := &c.sockets[d]; s.pending() {
@@ -255,7 +267,36 @@ func (c *couple) tick(now time.Time) {
 			}
 		}
 	}
-	c.session.tick(now, c.stalled())
+	for d := range c.sockets {
+		if s := &c.sockets[d]; s.pending() && !s.told && now.Sub(s.since) >= stalledAfter {
+			s.told = true
+			c.session.conn.Stalled(1-s.dir, now.Sub(s.since))
+		}
+	}
+	c.session.tick(now, c.stalled(), c)
+	c.probe(now)
+}
+
+// probe asks the system about both legs, if it is this couple's turn.
+func (c *couple) probe(now time.Time) {
+	if c.over || !c.loop.budget.allows(now) {
+		return
+	}
+	for d := range c.sockets {
+		s := &c.sockets[d]
+		if now, ok := c.tcp(s.dir.From()); ok {
+			s.info.probed(c.session.conn, s.dir.From(), now)
+		}
+	}
+}
+
+// tcp implements wire.
+func (c *couple) tcp(l lifecycle.Leg) (now tcpInfo, ok bool) {
+	s := &c.sockets[reader(l)]
+	if s.closed {
+		return now, false
+	}
+	return readTCP(s.fd)
 }
 
 // fault ends the couple because of a bug of ours: the first time in good order, if that is possible.
@@ -278,6 +319,7 @@ func (c *couple) finish() {
 	if c.over {
 		return
 	}
+	c.probe(c.loop.now)
 	c.over = true
 	l := c.loop
 	l.timers.set(c, time.Time{})

@@ -19,6 +19,8 @@ type driver struct {
 	closed  *lifecycle.Close
 }
 
+func (d *driver) tcp(lifecycle.Leg) (tcpInfo, bool) { return tcpInfo{}, false }
+
 // end is one endpoint.
 type end struct {
 	queue    []event // what it sends
@@ -86,7 +88,7 @@ func (d *driver) passes() {
 	if at.IsZero() {
 		d.t.Fatal("the session waits for nothing")
 	}
-	d.session.tick(at, stalls{})
+	d.session.tick(at, stalls{}, d)
 	d.run()
 }
 
@@ -125,7 +127,7 @@ func (d *driver) act(dir lifecycle.Direction) bool {
 			d.session.injected(dir)
 		}
 	case actPing:
-		if b := d.session.ping(dir); b != nil {
+		if b := d.session.ping(dir, d); b != nil {
 			d.write(dir, out, b)
 		}
 	case actFIN:

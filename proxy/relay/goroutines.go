@@ -21,6 +21,7 @@ type Goroutines struct {
 	running tally
 	once    sync.Once
 	buffers pool
+	budget  budget
 }
 
 // turn is how many bytes a direction may relay before others get their turn. A bulk transfer never
@@ -35,6 +36,7 @@ func (g *Goroutines) Start(p *Pair) {
 		}
 	})
 	r := newPumps(p, g.buffers, cmp.Or(g.Log, slog.Default()))
+	r.budget = &g.budget
 	g.running.add()
 	go func() {
 		defer g.running.done()
@@ -53,10 +55,11 @@ func (g *Goroutines) Close() {}
 
 // pumps relays one pair.
 type pumps struct {
-	log  *slog.Logger
-	conn *lifecycle.Connection
-	done func(lifecycle.Close)
-	legs [2]*leg // by the direction that reads it
+	log    *slog.Logger
+	conn   *lifecycle.Connection
+	done   func(lifecycle.Close)
+	budget *budget
+	legs   [2]*leg // by the direction that reads it
 
 	mu      sync.Mutex // guards all below, and every call of the session
 	session *session
@@ -84,6 +87,7 @@ func (r *pumps) run() {
 	r.mu.Lock()
 	r.timer = time.AfterFunc(time.Hour, r.tick)
 	r.settle()
+	r.probe(time.Now())
 	r.mu.Unlock()
 	r.conn.OnStop(r.stop)
 
@@ -102,6 +106,7 @@ func (r *pumps) run() {
 func (r *pumps) finish() (end lifecycle.Close) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.probe(time.Now())
 	r.over = true
 	r.timer.Stop()
 	for d, l := range r.legs {
@@ -180,7 +185,32 @@ func (r *pumps) report(v any) {
 }
 
 func (r *pumps) tick() {
-	r.update(func(s *session) { s.tick(time.Now(), r.stalled()) })
+	now := time.Now()
+	r.update(func(s *session) { s.tick(now, r.stalled(), r) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.probe(now)
+}
+
+// probe asks the system about both legs, if it is this connection's turn.
+func (r *pumps) probe(now time.Time) {
+	if r.over || !r.budget.allows(now) {
+		return
+	}
+	for d, l := range r.legs {
+		leg := lifecycle.Direction(d).From()
+		if now, ok := r.tcp(leg); ok {
+			l.tcp.probed(r.conn, leg, now)
+		}
+	}
+}
+
+// tcp implements wire.
+func (r *pumps) tcp(l lifecycle.Leg) (now tcpInfo, ok bool) {
+	if raw := r.legs[reader(l)].sock.raw; raw != nil {
+		raw.Control(func(fd uintptr) { now, ok = readTCP(int(fd)) })
+	}
+	return now, ok
 }
 
 func (r *pumps) stop(req lifecycle.StopRequest) {

@@ -27,7 +27,9 @@ func reader(l lifecycle.Leg) lifecycle.Direction {
 // pulse is what is known of the life of one leg. Moments are those of session.clock.
 type pulse struct {
 	heard time.Duration // bytes last came from it
-	asked time.Duration // it has had a ping to answer since then, while waits is pulseAsked
+	asked time.Duration // it has had a ping to answer since then, in pulseAsked
+	acked uint64        // bytes that its system had taken then
+	told  time.Duration // a round trip was told last
 	state pulseState
 
 	// Our own pings, numbered from a random begin.
@@ -103,15 +105,18 @@ func (s *session) beat(l lifecycle.Leg, now time.Time, waits stalls) time.Time {
 // miss does what is due about a leg that is silent. A ping of the other endpoint that has found nothing but
 // silence serves as ours; one that was passed over in what the leg has sent since will not be answered
 // any more once the timeout is over.
-func (s *session) miss(l lifecycle.Leg, now time.Time) {
+func (s *session) miss(l lifecycle.Leg, now time.Time, w wire) {
 	s.changes++
 	p := &s.leg(l).pulse
 	last, asked := p.theirs.last()
 	switch {
+	case p.state == pulseAsked && s.takes(l, w):
+		p.asked = s.clock(now)
 	case p.state == pulseAsked:
 		s.failed(l, errSilent)
 	case asked && last > p.heard:
 		p.state, p.asked = pulseAsked, s.clock(now)
+		s.takes(l, w)
 	default:
 		p.theirs.forget()
 		p.state = pulseDue
@@ -124,7 +129,7 @@ func (s *session) pingDue(f *flow) bool {
 }
 
 // ping is the frame that the engine writes now in direction d; nil if it is no longer wanted.
-func (s *session) ping(d lifecycle.Direction) []byte {
+func (s *session) ping(d lifecycle.Direction, w wire) []byte {
 	f := &s.flows[d]
 	if !s.pingDue(f) || f.partial {
 		return nil
@@ -137,6 +142,7 @@ func (s *session) ping(d lifecycle.Direction) []byte {
 	p.unanswered = uint8(min(int(p.unanswered)+1, 255))
 	p.pinged = s.clock(time.Now())
 	p.state, p.asked = pulseAsked, p.pinged
+	s.takes(d.To(), w)
 	s.changes++
 	var nonce [8]byte
 	binary.BigEndian.PutUint64(nonce[:], p.number)
@@ -180,13 +186,22 @@ func (s *session) ponged(d lifecycle.Direction, control frame.Control) (ours boo
 		if back := p.number - binary.BigEndian.Uint64(payload); back < uint64(p.unanswered) {
 			p.unanswered = uint8(back) // those before it will not be answered any more
 			if back == 0 {
-				s.conn.Pinged(d.From(), now-p.pinged)
+				s.roundTrip(d.From(), now-p.pinged, now)
 			}
 			return true
 		}
 	}
 	if sent, ok := p.theirs.answered(payload); ok {
-		s.conn.Pinged(d.From(), now-sent)
+		s.roundTrip(d.From(), now-sent, now)
 	}
 	return false
+}
+
+func (s *session) roundTrip(l lifecycle.Leg, took, now time.Duration) {
+	p := &s.leg(l).pulse
+	tell := p.told == 0 || now-p.told >= time.Second
+	if tell {
+		p.told = now
+	}
+	s.conn.Pinged(l, took, tell)
 }

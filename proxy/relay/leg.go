@@ -40,6 +40,7 @@ type leg struct {
 	err    error
 	try    func(fd uintptr) bool
 	peeked bool
+	tcp    tcp
 }
 
 func newLeg(c net.Conn, write time.Duration, stall *atomic.Int64, buffers pool) *leg {

@@ -29,6 +29,7 @@ type loop struct {
 	spare   []*lane
 	timers  timers
 	pipes   pipes
+	budget  budget
 	now     time.Time // of this turn
 	park    *park
 	front   time.Time // when a connection came or went
@@ -258,6 +259,7 @@ func (l *loop) add(c *couple) {
 	l.guard(c, func() {
 		c.pump(lifecycle.Upstream)
 		c.pump(lifecycle.Downstream)
+		c.probe(l.now)
 	})
 }
 

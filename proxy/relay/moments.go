@@ -47,7 +47,7 @@ func earlier(x, y time.Time) time.Time {
 }
 
 // tick does what is due.
-func (s *session) tick(now time.Time, waits stalls) {
+func (s *session) tick(now time.Time, waits stalls, w wire) {
 	s.release(now)
 	waits[lifecycle.Upstream] = waits[lifecycle.Upstream] || s.throttled(lifecycle.Upstream)
 	due := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
@@ -65,7 +65,7 @@ func (s *session) tick(now time.Time, waits stalls) {
 	default:
 		for _, l := range bothLegs {
 			if !s.closing && due(s.beat(l, now, waits)) && !waits[reader(l)] {
-				s.miss(l, now)
+				s.miss(l, now, w)
 			}
 		}
 	}

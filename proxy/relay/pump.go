@@ -21,6 +21,7 @@ type pump struct {
 	dirty     bool          // what was sifted is not yet written
 	waited    bool          // out kept a write waiting
 	throttled atomic.Bool   // in is not read, by our own decision
+	looks     atomic.Int32  // while out kept the same write waiting
 	doing     action        // guarded by pumps.mu
 	changed   chan struct{} // wakes a pump that has nothing to do
 	watch     watch
@@ -130,9 +131,16 @@ func (p *pump) relay() {
 // pass writes what the session lets through of b, which is in the leg's buffer.
 func (p *pump) pass(b []byte) {
 	p.dirty = true
+	var begun time.Time
+	if sampled() {
+		begun = time.Now()
+	}
 	pass, held := p.sift(b)
 	if pass > 0 {
 		p.write(b[:pass])
+		if !begun.IsZero() && !p.waited {
+			p.pumps.conn.Relayed(p.dir, time.Since(begun))
+		}
 	}
 	p.dirty = false
 	p.in.release(held)
@@ -175,7 +183,7 @@ func (p *pump) inject() {
 // ping writes a ping of ours, if it is still wanted.
 func (p *pump) ping() {
 	var b []byte
-	p.pumps.update(func(s *session) { b = s.ping(p.dir) })
+	p.pumps.update(func(s *session) { b = s.ping(p.dir, p.pumps) })
 	if len(b) > 0 {
 		p.dirty = true
 		p.write(b)
@@ -203,12 +211,19 @@ func (p *pump) over(err error) {
 
 // stalled is called when a write begins to wait for out: in is not read meanwhile, and a reset of it
 // would go unnoticed.
-func (p *pump) stalled() { p.watch.start(p.look) }
+func (p *pump) stalled() {
+	p.looks.Store(0)
+	p.watch.start(p.look)
+}
 
 // look gives up a leg that was reset while the other is too slow to take what it sent.
 func (p *pump) look() {
-	if !p.out.sock.waiting.Load() && !p.throttled.Load() {
+	waiting := p.out.sock.waiting.Load()
+	if !waiting && !p.throttled.Load() {
 		return
+	}
+	if waiting && p.looks.Add(1) == int32(stalledAfter/lookout) {
+		p.pumps.conn.Stalled(p.dir, stalledAfter)
 	}
 	if err := p.in.sock.failure(); err != nil {
 		p.pumps.update(func(s *session) { s.notWritten(p.dir.From(), err) })

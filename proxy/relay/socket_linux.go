@@ -37,6 +37,8 @@ type socket struct {
 	pipe     *pipe   // spliced bytes that wait, nil if none do
 	progress time.Time
 	since    time.Time // something has waited since
+	told     bool      // that it has waited for long
+	info     tcp
 	stall    *atomic.Int64
 }
 
@@ -209,6 +211,7 @@ func (s *socket) discard() {
 		return
 	}
 	s.stall.Add(int64(time.Since(s.since)))
+	s.told = false
 	if s.pipe != nil {
 		s.couple.loop.pipes.put(s.pipe)
 		s.pipe = nil
