@@ -271,6 +271,7 @@ type recorder struct {
 	mu      sync.Mutex
 	steps   []string
 	outcome lifecycle.Outcome
+	meters  meters
 }
 
 func (r *recorder) Watch(*lifecycle.Connection) lifecycle.Watcher { return r }
