@@ -160,6 +160,20 @@ func (Balance) choices() (now, later []string) {
 	return texts(BalanceLeastConnections, BalanceRoundRobin), []string{"random_two", "hash"}
 }
 
+// Resolve is who looks a target's name up that is reached through an egress.
+type Resolve string
+
+// ResolveAuto is what the egress's scheme says, or local for forward traffic.
+const (
+	ResolveAuto   Resolve = "auto"
+	ResolveLocal  Resolve = "local"
+	ResolveRemote Resolve = "remote"
+)
+
+func (Resolve) choices() (now, later []string) {
+	return texts(ResolveAuto, ResolveLocal, ResolveRemote), nil
+}
+
 // Engine is what moves the bytes of open connections.
 type Engine string
 

@@ -10,7 +10,13 @@ type Egress struct {
 	// Its name, for upstreams and in telemetry.
 	Name string `yaml:"name" required:"true"`
 	// The proxy: `http://` or `https://` for HTTP CONNECT, `socks5://` to look target names up here, `socks5h://` to let the proxy do it.
-	URL EgressURL `yaml:"url" required:"true"`
+	URL EgressURL `yaml:"url"`
+	// In place of `url`: the proxies that `HTTPS_PROXY` (for targets over TLS), `HTTP_PROXY` and `ALL_PROXY` name, but for targets in `NO_PROXY` and on this machine.
+	FromEnvironment bool `yaml:"from_environment" default:"false"`
+	// Who looks target names up: `local` is wsproxy, which then sends an address; `remote` is the proxy. `auto` is what the url's scheme says for upstreams, and `local` for forward traffic, whose addresses are to be checked.
+	Resolve Resolve `yaml:"resolve" default:"auto"`
+	// The name of another egress, tried when this one can't be reached or can't do its work, and before it while it has been so lately. What this one forbids is not tried there.
+	Fallback string `yaml:"fallback"`
 	// `user:password` for the proxy, as `file:PATH` or from `${NAME}`.
 	Credentials Secret `yaml:"credentials"`
 	// Targets that are dialled directly, as in NO_PROXY: a host, `.example.com` with every host under it, an address or a network, each maybe with `:port`; or `*`.
@@ -44,9 +50,11 @@ func (e Egress) UserPassword() (user, password string, ok bool) {
 	return strings.Cut(e.Credentials.Value(), ":")
 }
 
-func (c *Config) checkEgress(src *source) {
+func (c *Config) checkEgress(src *source, names nameList) {
 	for i, e := range c.Egress {
 		at := item("egress", i)
+		names.checkReference(src, key(at, "fallback"), e.Fallback)
+		checkEgressURL(src, at, e)
 		checkBypass(src, key(at, "bypass"), e.Bypass)
 		if e.TLS == nil {
 			continue
@@ -55,6 +63,34 @@ func (c *Config) checkEgress(src *source) {
 		e.TLS.check(src, path)
 		if e.URL.Scheme != "" && e.URL.Scheme != "https" {
 			src.add(path, "", "only an https:// proxy is spoken to over TLS; remove the block, or change the url")
+		}
+	}
+}
+
+func checkEgressURL(src *source, at string, e Egress) {
+	switch url := key(at, "url"); {
+	case src.wrong[url]:
+	case e.URL.Scheme == "" && !e.FromEnvironment:
+		src.add(url, "", "is missing; write one, or from_environment: true")
+	case e.URL.Scheme != "" && e.FromEnvironment:
+		src.add(key(at, "from_environment"), "", "has no use beside a url; remove one of them")
+	}
+}
+
+// checkFallbacks makes sure that no chain of fallbacks comes back to where it began.
+func (c *Config) checkFallbacks(src *source) {
+	next := map[string]string{}
+	for _, e := range c.Egress {
+		next[e.Name] = e.Fallback
+	}
+	for i, e := range c.Egress {
+		at := e.Fallback
+		for range c.Egress {
+			if at == e.Name && at != "" {
+				path := key(item("egress", i), "fallback")
+				src.add(path, "", "%s leads back to this egress", src.quote(path, e.Fallback))
+			}
+			at = next[at]
 		}
 	}
 }

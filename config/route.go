@@ -12,6 +12,8 @@ type Route struct {
 	Match string `yaml:"match" required:"true"`
 	// The name of the upstream that serves them.
 	Upstream string `yaml:"upstream" required:"true"`
+	// The name of the egress proxy to go through, in place of the upstream's.
+	Egress string `yaml:"egress"`
 	// What becomes of a request that is no WebSocket upgrade: `proxy` passes it on, `reject` answers 426.
 	HTTP PlainHTTP `yaml:"http" default:"proxy"`
 	// Whether the upstream gets the client's `Host` header, or the target's.
@@ -70,12 +72,16 @@ type Keepalive struct {
 	Timeout Duration `yaml:"timeout" default:"15s" range:"1ms..24h"`
 }
 
-func (c *Config) checkRoutes(src *source, upstreams nameList) nameList {
+func (c *Config) checkRoutes(src *source, upstreams, egress nameList) nameList {
 	routes := checkNames(src, "routes", "route", c.Routes, func(r Route) string { return r.Name })
 	c.checkMatches(src)
 	for i, r := range c.Routes {
 		at := item("routes", i)
 		upstreams.checkReference(src, key(at, "upstream"), r.Upstream)
+		egress.checkReference(src, key(at, "egress"), r.Egress)
+		if r.Egress != "" && c.hasSocket(r.Upstream) {
+			src.add(key(at, "egress"), "", "the upstream has a unix socket, which can't be reached through an egress")
+		}
 		checkOrigins(src, key(at, "origins"), r.Origins)
 		if lost := key(at, "on_upstream_lost"); r.Framing == FramingOff && src.given(lost) && r.OnUpstreamLost != UpstreamLostFIN {
 			src.add(lost, string(UpstreamLostFIN), "with framing: off no Close frame is sent")

@@ -45,6 +45,13 @@ func (c *Config) checkUpstreams(src *source, egress nameList) {
 	}
 }
 
+// hasSocket reports whether an upstream has a Unix socket among its targets.
+func (c *Config) hasSocket(name string) bool {
+	return slices.ContainsFunc(c.Upstreams, func(u Upstream) bool {
+		return u.Name == name && slices.ContainsFunc(u.Targets, func(t Target) bool { return t.Network == "unix" })
+	})
+}
+
 func checkTargets(src *source, path string, u Upstream) {
 	first := map[Target]int{}
 	for i, target := range u.Targets {

@@ -58,10 +58,10 @@ func TestPhasesOfDeniedAddresses(t *testing.T) {
 			return f.checked(nil, except(f.t, denied, host)), f.untouched(host)
 		}
 	}
-	through := func(kind Type, local bool, host, denied string) func(f *fixture) (*Dialer, Target) {
+	through := func(kind Type, resolve Resolve, host, denied string) func(f *fixture) (*Dialer, Target) {
 		return func(f *fixture) (*Dialer, Target) {
 			p := f.unasked(kind)
-			p.Local = local
+			p.Resolve = resolve
 			return f.checked(p, except(f.t, denied, host)), f.untouched(host)
 		}
 	}
@@ -73,24 +73,32 @@ func TestPhasesOfDeniedAddresses(t *testing.T) {
 		{"name, allowed", func(f *fixture) (*Dialer, Target) {
 			return f.checked(nil, except(t, "127.0.0.2", "chat.test")), f.echo("chat.test")
 		}},
-		{"CONNECT, address resolved here", through(TypeHTTP, true, "chat.test", "127.0.0.1")},
-		{"CONNECT, one of two addresses", through(TypeHTTP, true, "two.test", "127.0.0.2")},
-		{"CONNECT, target by address", through(TypeHTTP, false, "127.0.0.1", "127.0.0.1")},
-		{"SOCKS5", through(TypeSOCKS5, false, "two.test", "127.0.0.2")},
-		{"SOCKS5H, address resolved here", through(TypeSOCKS5H, true, "chat.test", "127.0.0.1")},
-		{"SOCKS5H, target by address", through(TypeSOCKS5H, false, "127.0.0.1", "127.0.0.1")},
+		{"CONNECT, address resolved here", through(TypeHTTP, ResolveHere, "chat.test", "127.0.0.1")},
+		{"CONNECT, one of two addresses", through(TypeHTTP, ResolveHere, "two.test", "127.0.0.2")},
+		{"CONNECT, target by address", through(TypeHTTP, ResolveByType, "127.0.0.1", "127.0.0.1")},
+		{"SOCKS5", through(TypeSOCKS5, ResolveByType, "two.test", "127.0.0.2")},
+		{"SOCKS5H, address resolved here", through(TypeSOCKS5H, ResolveHere, "chat.test", "127.0.0.1")},
+		{"SOCKS5H, target by address", through(TypeSOCKS5H, ResolveByType, "127.0.0.1", "127.0.0.1")},
 		{"CONNECT, resolved here and allowed; the proxy's address is not judged", func(f *fixture) (*Dialer, Target) {
 			_, port, _ := net.SplitHostPort(serve(f.t, listen(f.t, "tcp", "127.0.0.1:0"), echo))
 			f.ports[port] = "target"
 			p := as(f.proxy(TypeHTTP, httpProxy("127.0.0.1:"+port, func(*http.Request) {})), "alice", secret)
-			p.Local = true
 			d := f.checked(p, except(f.t, "127.0.0.2", "chat.test"))
+			d.Local = true
 			return d, Target{Address: "chat.test:" + port}
 		}},
 		{"CONNECT, resolved there", func(f *fixture) (*Dialer, Target) {
 			target := f.echo("nowhere.test")
 			p := as(f.proxy(TypeHTTP, f.httpProxy(target)), "alice", secret)
 			return f.checked(p, except(f.t, "127.0.0.1", "nowhere.test")), target
+		}},
+		{"SOCKS5, resolved there after all, by a dialler that would resolve here", func(f *fixture) (*Dialer, Target) {
+			target := f.echo("nowhere.test")
+			p := as(f.proxy(TypeSOCKS5, f.socksProxy(target)), "alice", secret)
+			p.Resolve = ResolveThere
+			d := f.dialer(p)
+			d.Local = true
+			return d, target
 		}},
 		{"a name that Go looks up nowhere", func(f *fixture) (*Dialer, Target) {
 			return f.checked(nil, except(f.t, "127.0.0.1", "hidden.onion")), Target{Address: "hidden.onion:80"}

@@ -40,6 +40,9 @@ type Dialer struct {
 	Timeouts Timeouts
 	Resolver *net.Resolver // nil: net.DefaultResolver
 
+	// Local resolves names here, and sends the address, for a Proxy that does not say who is to.
+	Local bool
+
 	// Check judges every address of a target called host before anything is sent to it, be it dialled
 	// here or given to a Proxy; one that is denied condemns the name that it belongs to. A *lifecycle.Failure
 	// gives the reason, else it is address_denied. The addresses of a Proxy are not checked, nor, where

@@ -72,7 +72,7 @@ func (p *Proxy) named(variable, value string) (*Proxy, error) {
 	}
 	child := &Proxy{
 		Name: p.Name, Type: kind, Address: net.JoinHostPort(u.Hostname(), port), Credentials: p.Credentials,
-		TLS: p.TLS, Local: p.Local, Trusted: p.Trusted, owner: p,
+		TLS: p.TLS, Resolve: p.Resolve, Trusted: p.Trusted, owner: p,
 	}
 	if u.User != nil {
 		username := u.User.Username()

@@ -69,7 +69,7 @@ func TestPhasesOfFallbacks(t *testing.T) {
 		}},
 		{"a denied address is none either", func(f *fixture) (*Dialer, Target) {
 			first := f.backed(TypeHTTP, "", Target{})
-			first.Local = true
+			first.Resolve = ResolveHere
 			return f.checked(first, except(f.t, "127.0.0.1", "chat.test")), Target{Address: "chat.test:80"}
 		}},
 	})
@@ -196,7 +196,7 @@ func TestFromEnvironment(t *testing.T) {
 		"not for this machine's name": {"HTTP_PROXY=http://p", "127.0.0.1:80", false, "direct"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &Proxy{Name: "environment", Local: true, Trusted: true}
+			p := &Proxy{Name: "environment", Resolve: ResolveHere, Trusted: true}
 			if err := p.FromEnvironment(environment(tt.env)); err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +208,7 @@ func TestFromEnvironment(t *testing.T) {
 			if q := p.For(target); q != nil {
 				username, password := q.credentials()
 				got = strings.TrimSpace(q.Type.String() + " " + q.Address + " " + username + " " + password)
-				if q.Name != p.Name || !q.Local || !q.Trusted {
+				if q.Name != p.Name || q.Resolve != ResolveHere || !q.Trusted {
 					t.Errorf("got %+v, want the settings of the one that it stands for", q)
 				}
 			}

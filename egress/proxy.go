@@ -50,8 +50,7 @@ type Proxy struct {
 	// without a ServerName gets the proxy's host.
 	TLS func() *tls.Config
 
-	// Local has names resolved here, and the address sent, whatever the Type.
-	Local bool
+	Resolve Resolve // who looks the target's name up
 
 	Trusted bool // may see the trace context
 
@@ -76,8 +75,14 @@ func (p *Proxy) For(t Target) *Proxy {
 	return p
 }
 
-// resolvesHere says whether the proxy is given addresses only.
-func (p *Proxy) resolvesHere() bool { return p.Local || p.Type == TypeSOCKS5 }
+// Resolve says who looks a target's name up that is reached through a proxy.
+type Resolve uint8
+
+const (
+	ResolveByType Resolve = iota // the proxy, unless it is of TypeSOCKS5 or the Dialer is Local
+	ResolveHere                  // we do, and send an address
+	ResolveThere                 // the proxy does
+)
 
 func (p *Proxy) credentials() (username, password string) {
 	if p.Credentials == nil {

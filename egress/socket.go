@@ -37,7 +37,7 @@ func (a *attempt) resolve(ctx context.Context) (string, error) {
 	if isAddress(host) {
 		return a.target.Address, a.screen(ctx, a.target.Address)
 	}
-	if !a.proxy.resolvesHere() {
+	if !a.resolvesHere() {
 		return a.target.Address, nil
 	}
 	p := a.begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseDNS, Hop: lifecycle.HopTarget, Host: host})
@@ -56,6 +56,14 @@ func (a *attempt) resolve(ctx context.Context) (string, error) {
 		addresses = append(addresses, net.JoinHostPort(ip.String(), port))
 	}
 	return net.JoinHostPort(preferred(ips).String(), port), a.screen(ctx, addresses...)
+}
+
+// resolvesHere says whether the egress is given addresses only.
+func (a *attempt) resolvesHere() bool {
+	if a.proxy.Resolve == ResolveByType {
+		return a.Local || a.proxy.Type == TypeSOCKS5
+	}
+	return a.proxy.Resolve == ResolveHere
 }
 
 // preferred is the first IPv4 address, else the first. A SOCKS5 connection is good for one try, and

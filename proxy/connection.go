@@ -188,7 +188,7 @@ func (u *upgrade) dial(ctx context.Context) error {
 // by the upstream, passed on to the client.
 func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pair, error) {
 	ctx = u.begin(ctx, &lifecycle.Step{
-		Phase: lifecycle.PhaseUpgrade, Host: u.target.Address, Peer: u.upstream.RemoteAddr().String(), EgressName: u.target.Egress,
+		Phase: lifecycle.PhaseUpgrade, Host: u.target.Address, Peer: u.upstream.RemoteAddr().String(), EgressName: u.record.Facts().Egress,
 	})
 	host := u.r.Host
 	if u.route.OwnHost {

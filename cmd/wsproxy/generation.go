@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"wsproxy/config"
+	"wsproxy/egress"
 	"wsproxy/proxy"
 	"wsproxy/telemetry"
 	"wsproxy/tlsconf"
@@ -22,6 +23,7 @@ type generation struct {
 	number    int
 	cfg       *config.Config
 	tls       *tlsconf.Store
+	egresses  map[string]*egress.Proxy // by name; nil under none, which is the direct way
 	groups    map[string]*group
 	routes    map[string]*servedRoute
 	table     *proxy.Table
@@ -44,7 +46,7 @@ type servedRoute struct {
 type effective struct {
 	route    config.Route
 	upstream config.Upstream
-	egress   config.Egress
+	egress   []config.Egress // the route's or the upstream's, and its fallbacks
 }
 
 // newGeneration begins with what everything else needs: the place for certificates.
@@ -64,6 +66,9 @@ func (gen *generation) build(former *generation) (err error) {
 		return err
 	}
 	if gen.listeners, err = gen.listenerSettings(); err != nil {
+		return err
+	}
+	if gen.egresses, err = gen.buildEgresses(former); err != nil {
 		return err
 	}
 	for i, u := range gen.cfg.Upstreams {
@@ -89,7 +94,7 @@ func (gen *generation) buildRoutes(former *generation) error {
 		if err != nil {
 			return fmt.Errorf("routes[%d]: %w", i, err)
 		}
-		served := &servedRoute{Route: route, effective: effective{r, g.effective.upstream, g.effective.egress}, onChange: r.OnChange, since: gen.number}
+		served := &servedRoute{Route: route, effective: effective{r, g.effective.upstream, gen.egressChain(cmp.Or(r.Egress, g.effective.upstream.Egress))}, onChange: r.OnChange, since: gen.number}
 		served.effective.route.OnChange = "" // says nothing of how connections are treated until there is another change
 		if former != nil {
 			if same := former.routes[r.Name]; same != nil && reflect.DeepEqual(same.effective, served.effective) {

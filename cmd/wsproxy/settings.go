@@ -1,13 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"time"
 
 	"wsproxy/access"
@@ -59,10 +59,10 @@ type group struct {
 	egress    *egress.Proxy
 }
 
-// effectiveGroup is an upstream with its egress, which is zero without one.
+// effectiveGroup is an upstream with its egress.
 type effectiveGroup struct {
 	upstream config.Upstream
-	egress   config.Egress
+	egress   []config.Egress // and its fallbacks
 }
 
 // start makes the pool. Open connections of the former one, if there was one, count.
@@ -90,12 +90,8 @@ func (gen *generation) group(u config.Upstream) (*group, error) {
 	if g.tls, err = gen.clientTLS(u.TLS); err != nil {
 		return nil, err
 	}
-	if i := slices.IndexFunc(gen.cfg.Egress, func(e config.Egress) bool { return e.Name == u.Egress }); i >= 0 {
-		g.effective.egress = gen.cfg.Egress[i]
-		if g.egress, err = gen.egress(gen.cfg.Egress[i]); err != nil {
-			return nil, fmt.Errorf("egress[%d]: %w", i, err)
-		}
-	}
+	g.effective.egress = gen.egressChain(u.Egress)
+	g.egress = gen.egresses[u.Egress]
 	return g, nil
 }
 
@@ -107,22 +103,6 @@ func (gen *generation) clientTLS(c *config.ClientTLS) (func() *tls.Config, error
 		CA: string(c.CA), Cert: string(c.Cert), Key: string(c.Key),
 		ServerName: c.ServerName, MinVersion: c.MinVersion.Uint16(), Insecure: c.Insecure,
 	})
-}
-
-func (gen *generation) egress(e config.Egress) (*egress.Proxy, error) {
-	kind, err := egress.ParseType(e.URL.Scheme)
-	if err != nil {
-		return nil, err
-	}
-	p := &egress.Proxy{Name: e.Name, Type: kind, Address: e.URL.Address, Trusted: e.Trusted}
-	if user, password, ok := e.UserPassword(); ok {
-		p.Credentials = func() (string, string) { return user, password }
-	}
-	if p.Bypass, err = egress.ParseBypass(e.Bypass); err != nil {
-		return nil, err
-	}
-	p.TLS, err = gen.clientTLS(e.TLS)
-	return p, err
 }
 
 func (gen *generation) route(r config.Route, g *group) (*proxy.Route, error) {
@@ -154,14 +134,14 @@ func (gen *generation) route(r config.Route, g *group) (*proxy.Route, error) {
 			},
 		},
 		Identity: proxy.Identity{Kind: kind, Name: name},
-		Upstream: gen.upstream(g, egress.Timeouts{Connect: time.Duration(t.Connect), Proxy: time.Duration(t.Proxy), TLS: time.Duration(t.TLS)}),
+		Upstream: gen.upstream(g, cmp.Or(gen.egresses[r.Egress], g.egress), egress.Timeouts{Connect: time.Duration(t.Connect), Proxy: time.Duration(t.Proxy), TLS: time.Duration(t.TLS)}),
 	}, nil
 }
 
 // upstream is a group as one route sees it: its targets are shared, the timeouts are the route's.
-func (gen *generation) upstream(g *group, timeouts egress.Timeouts) proxy.Upstream {
+func (gen *generation) upstream(g *group, through *egress.Proxy, timeouts egress.Timeouts) proxy.Upstream {
 	dialer := &egress.Dialer{
-		Proxy: g.egress, Timeouts: timeouts, Resolver: gen.options.resolver, Socket: relayable, Inject: gen.telemetry.Propagator().Inject,
+		Proxy: through, Timeouts: timeouts, Resolver: gen.options.resolver, Socket: relayable, Inject: gen.telemetry.Propagator().Inject,
 	}
 	targets := make(map[string]proxy.Target, len(g.targets))
 	for _, t := range g.targets {
@@ -173,8 +153,8 @@ func (gen *generation) upstream(g *group, timeouts egress.Timeouts) proxy.Upstre
 			Name: t.Text, Address: t.Address, Host: hostOf(t),
 			Dial: func(ctx context.Context) (net.Conn, error) { return dialer.Dial(ctx, to) },
 		}
-		if g.egress != nil && !g.egress.Bypass.Match(t.Address) {
-			made.Egress = g.egress.Name
+		if p := through.For(to); p != nil {
+			made.Egress = p.Name
 		}
 		targets[t.Text] = made
 	}
