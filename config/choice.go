@@ -174,6 +174,25 @@ func (Resolve) choices() (now, later []string) {
 	return texts(ResolveAuto, ResolveLocal, ResolveRemote), nil
 }
 
+// ProxyProtocol is the version of a PROXY protocol header.
+type ProxyProtocol string
+
+// No header, the text of version 1, or the binary version 2.
+const (
+	ProxyProtocolOff ProxyProtocol = "off"
+	ProxyProtocolV1  ProxyProtocol = "v1"
+	ProxyProtocolV2  ProxyProtocol = "v2"
+)
+
+func (ProxyProtocol) choices() (now, later []string) {
+	return texts(ProxyProtocolOff, ProxyProtocolV1, ProxyProtocolV2), nil
+}
+
+// Number is the version, 0 for none.
+func (p ProxyProtocol) Number() int {
+	return map[ProxyProtocol]int{ProxyProtocolV1: 1, ProxyProtocolV2: 2}[p]
+}
+
 // Engine is what moves the bytes of open connections.
 type Engine string
 

@@ -38,11 +38,16 @@ type Trust struct {
 	Proxies []Network `yaml:"proxies"`
 	// Whether a request's `traceparent` becomes the parent of its trace. Otherwise a new trace begins that links to it, and its sampling decision is ignored.
 	TraceContext bool `yaml:"trace_context" default:"false"`
+	// Whether every connection must begin with a PROXY protocol header, version 1 or 2, from one of `proxies`. The client is then who the header says; a connection without it is closed after 5 s at most.
+	ProxyProtocol bool `yaml:"proxy_protocol" default:"false"`
 }
 
 func (c *Config) checkListeners(src *source) {
 	first := map[Address]int{}
 	for i, l := range c.Listeners {
+		if trust := key(item("listeners", i), "trust"); l.Trust.ProxyProtocol && len(l.Trust.Proxies) == 0 && !src.wrong[key(trust, "proxies")] {
+			src.add(key(trust, "proxy_protocol"), "", "needs proxies: the networks of those whose headers are believed")
+		}
 		path := key(item("listeners", i), "address")
 		if before, ok := first[l.Address]; ok && l.Address != "" && !l.Address.takesFreePort() {
 			src.add(path, "", "listeners[%d] has the same address", before)

@@ -14,6 +14,8 @@ type Upstream struct {
 	Balance Balance `yaml:"balance" default:"least_connections"`
 	// The name of the egress proxy to go through. Without it targets are dialled directly.
 	Egress string `yaml:"egress"`
+	// The version of the PROXY protocol header that tells targets the client's address, before TLS: `v1`, `v2`, or `off` for none. Plain requests then get a connection each.
+	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol" default:"off"`
 	// TLS towards `wss://` and `https://` targets.
 	TLS *ClientTLS `yaml:"tls"`
 }

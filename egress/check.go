@@ -61,6 +61,16 @@ func (w *watch) dialer() *net.Dialer {
 	return d
 }
 
+// try judges a connection to the target, once more if the dialler was ours, and introduces the client.
+func (w *watch) try(conn net.Conn) error {
+	if w.checks() {
+		if err := w.attempt.check(conn.RemoteAddr().String()); err != nil {
+			return err
+		}
+	}
+	return unheard(w.attempt.introduce(conn))
+}
+
 // judge gives the dial up if one of the addresses found is denied: a name that leads to a place that is
 // allowed and to one that is not has no good reason to. The caller holds mu.
 func (w *watch) judge(found []net.IPAddr) {
@@ -70,8 +80,8 @@ func (w *watch) judge(found []net.IPAddr) {
 	}
 	for _, ip := range found {
 		try := lifecycle.Try{Address: net.JoinHostPort(ip.String(), port), Begun: time.Now()}
-		if w.denied = w.attempt.check(try.Address); w.denied != nil {
-			try.Ended, try.Err = time.Now(), w.denied
+		if w.unfit = w.attempt.check(try.Address); w.unfit != nil {
+			try.Ended, try.Err = time.Now(), w.unfit
 			w.tries = append(w.tries, try)
 			w.cancel()
 			return

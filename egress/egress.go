@@ -24,6 +24,12 @@ type Target struct {
 	// TLS, if not nil, is called for every dial, so that a renewed certificate is used from the next
 	// one on. A configuration without a ServerName gets the host.
 	TLS func() *tls.Config
+
+	// ProxyProtocol is the version of the PROXY header that tells the target who Client is and where it
+	// has connected to, before all else: behind an egress's tunnel, before TLS. 0: none. If one of the
+	// two addresses is unknown the header says just that.
+	ProxyProtocol  int
+	Client, Server netip.AddrPort
 }
 
 // Timeouts bound the phases of one dial. Zero is no bound but the context's.

@@ -16,6 +16,9 @@ func (a *attempt) tunnel(ctx context.Context, conn net.Conn, address string) (ne
 	defer cancel()
 	p := a.begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseProxy, Host: a.target.Address, Peer: peer(conn)})
 	tunnel, err := a.tunnelDialer(p, conn).DialContext(p.ctx, "tcp", address)
+	if err == nil {
+		err = a.introduce(tunnel)
+	}
 	if err := p.end(conn, err); err != nil {
 		return nil, err
 	}

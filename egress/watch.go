@@ -26,7 +26,7 @@ type watch struct {
 	dns     *phase
 	connect *phase
 	failed  error // of the dns phase
-	denied  error // one of the addresses
+	unfit   error // an address that is denied, or a connection that is of no use
 	tries   []lifecycle.Try
 	sealed  bool // the dial has returned
 }
@@ -155,11 +155,11 @@ func (w *watch) finish(ctx context.Context, conn net.Conn, err error) (net.Conn,
 		step := &lifecycle.Step{Phase: lifecycle.PhaseConnect, Hop: w.hop, Begun: w.began}
 		w.connect = w.attempt.begin(ctx, step)
 	}
-	if conn != nil && w.checks() && w.denied == nil {
-		w.denied = w.attempt.check(conn.RemoteAddr().String())
+	if conn != nil && w.unfit == nil && w.hop == lifecycle.HopTarget {
+		w.unfit = w.try(conn)
 	}
-	if w.denied != nil {
-		err = w.denied
+	if w.unfit != nil {
+		err = w.unfit
 	} else if conn != nil {
 		w.connect.step.Peer = peer(conn)
 		markWinner(w.tries, w.connect.step.Peer)

@@ -24,6 +24,8 @@ type inbound struct {
 	socket   *relay.Conn
 	seat     *seat              // nil until there was room
 	tls      *lifecycle.TLSInfo // nil if plain
+	client   net.Addr           // as a PROXY header told it; nil: the socket's peer
+	local    net.Addr           // likewise
 
 	mu      sync.Mutex
 	record  *lifecycle.Connection // of the request being read, nil between requests
@@ -40,7 +42,9 @@ type inbound struct {
 
 func newInbound(l *listener, c *relay.Conn) *inbound {
 	in := &inbound{Conn: c, listener: l, socket: c}
-	in.open(time.Now())
+	if !l.ProxyProtocol { // else it is yet to be told whose record it is
+		in.open(time.Now())
+	}
 	return in
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"wsproxy/lifecycle"
 	"wsproxy/proxy/relay"
@@ -56,6 +57,22 @@ func (l *listener) take(c net.Conn) {
 		l.busy.Done()
 		return
 	}
+	if !l.ProxyProtocol {
+		l.admit(in)
+		return
+	}
+	accepted := time.Now()
+	l.server.serving.Go(func() {
+		if l.introduce(in, accepted) {
+			l.admit(in)
+		} else {
+			l.busy.Done()
+		}
+	})
+}
+
+// admit has a client whose address is known.
+func (l *listener) admit(in *inbound) {
 	if l.TLS == nil {
 		in.awaitRequest(in.record.Accepted)
 		l.hand(in)

@@ -127,6 +127,7 @@ func (p *plain) transport(t Target) *http.Transport {
 			IdleConnTimeout:       90 * time.Second,
 			ResponseHeaderTimeout: time.Minute,
 			DisableCompression:    true, // bodies pass as they are
+			DisableKeepAlives:     t.Single,
 		}
 		p.transports[t.Name] = tr
 	}

@@ -55,6 +55,7 @@ type Target struct {
 	Address string // host:port, or a socket's path
 	Host    string // for the Host header of a route with OwnHost
 	Egress  string // name of the egress proxy, empty when direct
+	Single  bool   // a connection is for one client's request: the target is told of that client
 
 	// Dial opens a connection ready for HTTP, TLS done. It reports its phases to the connection in ctx.
 	Dial func(ctx context.Context) (net.Conn, error)

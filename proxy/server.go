@@ -69,6 +69,10 @@ type Listener struct {
 	TrustedProxies []netip.Prefix // hops whose forwarding headers are believed
 	TrustTrace     bool           // the incoming trace context may be the parent
 
+	// ProxyProtocol wants a PROXY header, of version 1 or 2, before all else and from TrustedProxies
+	// only. Clients then have the address that it tells; a connection without one is closed.
+	ProxyProtocol bool
+
 	// Limiter bounds what comes in here. Nil: nothing does.
 	Limiter Limiter
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type world struct {
 	listener Listener // its TLS and trust; start fills in the socket
 	route    *Route   // the only one, unless server.Routes is set
 	targets  []*target
+	single   bool // Target.Single
 	journal  journal
 
 	engine relay.Goroutines
@@ -102,7 +104,7 @@ func (w *world) pick(tried []string) (Target, func(), bool) {
 		target.picks = append(target.picks, picked)
 		target.mu.Unlock()
 		dial := func(ctx context.Context) (net.Conn, error) { return target.dial(ctx, &w.network) }
-		return Target{Name: target.name, Address: target.address, Host: target.name + ".internal", Dial: dial}, picked.release, true
+		return Target{Name: target.name, Address: target.address, Host: target.name + ".internal", Dial: dial, Single: w.single}, picked.release, true
 	}
 	return Target{}, nil, false
 }
@@ -209,6 +211,8 @@ type target struct {
 	script  func(*peer) // what it does with a connection; afterwards it closes
 	refuse  bool        // there is nobody at the address
 
+	dialling func(client, local netip.AddrPort) // for whom; may be nil
+
 	mu    sync.Mutex
 	peers []*peer
 	picks []*pick
@@ -256,6 +260,9 @@ func (u *target) accepted() []*peer {
 }
 
 func (u *target) dial(ctx context.Context, n *memnet.Network) (net.Conn, error) {
+	if u.dialling != nil {
+		u.dialling(Ends(ctx))
+	}
 	ctx, step := lifecycle.FromContext(ctx).Begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseConnect})
 	c, err := n.Dial(ctx, u.address)
 	if err := step.End(ctx, err); err != nil {

@@ -24,7 +24,7 @@ import (
 func (gen *generation) listenerSettings() ([]proxy.Listener, error) {
 	var all []proxy.Listener
 	for i, c := range gen.cfg.Listeners {
-		l := proxy.Listener{TrustTrace: c.Trust.TraceContext, Limiter: limiter(listenerLimits(c.Limits))}
+		l := proxy.Listener{TrustTrace: c.Trust.TraceContext, ProxyProtocol: c.Trust.ProxyProtocol, Limiter: limiter(listenerLimits(c.Limits))}
 		for _, n := range c.Trust.Proxies {
 			l.TrustedProxies = append(l.TrustedProxies, n.Prefix)
 		}
@@ -145,13 +145,20 @@ func (gen *generation) upstream(g *group, through *egress.Proxy, timeouts egress
 	}
 	targets := make(map[string]proxy.Target, len(g.targets))
 	for _, t := range g.targets {
-		to := egress.Target{Network: t.Network, Address: t.Address}
+		to := egress.Target{Network: t.Network, Address: t.Address, ProxyProtocol: g.effective.upstream.ProxyProtocol.Number()}
 		if t.TLS {
 			to.TLS = g.tls
 		}
 		made := proxy.Target{
 			Name: t.Text, Address: t.Address, Host: hostOf(t),
-			Dial: func(ctx context.Context) (net.Conn, error) { return dialer.Dial(ctx, to) },
+			Single: to.ProxyProtocol > 0,
+			Dial: func(ctx context.Context) (net.Conn, error) {
+				to := to
+				if to.ProxyProtocol > 0 {
+					to.Client, to.Server = proxy.Ends(ctx)
+				}
+				return dialer.Dial(ctx, to)
+			},
 		}
 		if p := through.For(to); p != nil {
 			made.Egress = p.Name
