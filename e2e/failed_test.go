@@ -28,7 +28,7 @@ func failedScenarios() []scenario {
 		failing("egress is not there", "no-proxy", 502, "connect", "connection_refused", spanConnect),
 		failing("no egress credentials", "tiny-nobody", 502, "proxy", "proxy_auth_required", tunnel...).with("tinyproxy"),
 		// tinyproxy answers wrong credentials with 401, missing ones with 407.
-		failing("wrong egress credentials", "tiny-wrong", 502, "proxy", "proxy_refused", tunnel...).with("tinyproxy"),
+		failing("wrong egress credentials", "tiny-wrong", 502, "proxy", "proxy_auth_required", tunnel...).with("tinyproxy"),
 		failing("egress forbids", "tiny-denied", 502, "proxy", "proxy_refused", tunnel...).with("tinyproxy"),
 		failing("SOCKS5 forbids", "socks5-denied", 502, "proxy", "socks_not_allowed", socks...).with("danted"),
 		failing("SOCKS5 is refused", "socks5-closed", 502, "proxy", "socks_connection_refused", socks...).with("danted"),

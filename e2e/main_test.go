@@ -32,6 +32,8 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("compose", h.compose)
 	t.Run("descriptors", h.descriptors)
 	t.Run("limits", h.limits)
+	t.Run("egresses", h.egresses)
+	t.Run("introductions", h.introductions)
 	if h.missing(t, telemetryPeers...) {
 		return
 	}

@@ -71,6 +71,7 @@ type settings struct {
 	drain     object
 	logLevel  string // empty: info
 	files     int    // limit of open files; 0: as it is
+	trusted   object // of both listeners; nil: nobody
 	clientCA  string // of the listener with TLS; empty: it asks for no certificate
 }
 
@@ -97,7 +98,7 @@ func (s *settings) route(name string, with object, targets ...string) {
 	u := object{"name": name, "targets": targets}
 	for k, v := range with {
 		switch k {
-		case "tls", "egress", "balance":
+		case "tls", "egress", "balance", "proxy_protocol":
 			u[k] = v
 		default:
 			r[k] = v
@@ -125,12 +126,18 @@ func (s *settings) document(t *testing.T) []byte {
 	if s.clientCA != "" {
 		server["client_ca"] = s.clientCA
 	}
+	listeners := []object{
+		{"address": "127.0.0.1:0"},
+		{"address": "127.0.0.1:0", "tls": server},
+	}
+	for _, l := range listeners {
+		if s.trusted != nil {
+			l["trust"] = s.trusted
+		}
+	}
 	c := object{
-		"listeners": []object{
-			{"address": "127.0.0.1:0"},
-			{"address": "127.0.0.1:0", "tls": server},
-		},
-		"routes": s.routes, "upstreams": s.upstreams, "telemetry": s.telemetry, "drain": s.drain,
+		"listeners": listeners,
+		"routes":    s.routes, "upstreams": s.upstreams, "telemetry": s.telemetry, "drain": s.drain,
 		"admin": object{"address": "127.0.0.1:0"},
 	}
 	if s.logLevel != "" {
