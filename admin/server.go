@@ -44,6 +44,9 @@ type Server struct {
 	// Logs has its levels shown and changed; nil: it has none.
 	Logs Logs
 
+	// Egress tells of the egress proxies. Nil: there are none.
+	Egress func() []lifecycle.EgressStatus
+
 	// Workers tells of the event loops. Nil: there are none.
 	Workers func() []lifecycle.Worker
 
@@ -193,6 +196,7 @@ func (s *Server) pages() []page {
 		{"/api/state", "the process: its state and how it came there, connections by phase, resources", s.state},
 		{"/api/connections", "live connections; route, upstream, phase, client, sort (age, bytes, -age, -bytes), limit, cursor", s.connections},
 		{"/api/connections/{id}", "one live connection", s.connection},
+		{"/api/egress", "egress proxies, and what dials through them have shown", s.egress},
 		{"/api/log-level", "what is logged; PUT changes the levels that are given", s.logLevel},
 		{"/debug/pprof/", "profiles, for go tool pprof", profiles},
 	}

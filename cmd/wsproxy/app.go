@@ -180,7 +180,7 @@ func (a *app) newAdmin() *admin.Server {
 	c := a.current().cfg.Admin
 	return &admin.Server{
 		Registry: a.registry, System: a.system, Metrics: a.telemetry.Metrics(), Token: c.Token.Value(),
-		Address: string(c.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers, Logs: &logs{app: a},
+		Address: string(c.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers, Logs: &logs{app: a}, Egress: a.egressStatus,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"wsproxy/config"
 	"wsproxy/egress"
+	"wsproxy/lifecycle"
 )
 
 // buildEgresses makes every egress by its name, each once: whatever goes through it has its part in what
@@ -66,4 +67,18 @@ func (gen *generation) egress(c config.Egress) (*egress.Proxy, error) {
 	}
 	p.Type, err = egress.ParseType(c.URL.Scheme)
 	return p, err
+}
+
+// egressStatus tells of every egress of the generation in force.
+func (a *app) egressStatus() []lifecycle.EgressStatus {
+	gen := a.current()
+	var all []lifecycle.EgressStatus
+	for _, c := range gen.cfg.Egress {
+		h := gen.egresses[c.Name].Health()
+		all = append(all, lifecycle.EgressStatus{
+			Name: c.Name, Type: c.URL.Scheme, Address: c.URL.Address, Fallback: c.Fallback,
+			Up: h.Up, Granted: h.Granted, Failed: h.Failed, Failures: h.Failures, Reason: h.Reason, At: h.At,
+		})
+	}
+	return all
 }
