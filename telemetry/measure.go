@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"wsproxy/lifecycle"
 )
 
@@ -55,10 +53,9 @@ func (w *watcher) Probed(l lifecycle.Leg, rtt time.Duration, retransmits int) {
 
 // Stalled implements lifecycle.Meter.
 func (w *watcher) Stalled(d lifecycle.Direction, took time.Duration) {
-	ctx := trace.ContextWithSpanContext(context.Background(), w.server)
-	if w.tel.access.Enabled(ctx, LevelNotice) {
-		a := append(w.identity(), slog.String("direction", d.String()), slog.Float64("stall_ms", milliseconds(took)))
-		w.tel.access.LogAttrs(ctx, LevelNotice, "connection stalled", a...)
+	if c := w.tel.console; c.enabled(LevelNotice, w.conn.Facts().Route) {
+		c.connection(w.server, LevelNotice, "connection stalled", append(w.identity(), slog.String("direction", d.String()), slog.Float64("stall_ms", milliseconds(took))))
+		c.flush()
 	}
 	if w.tel.events == nil {
 		return
