@@ -54,8 +54,8 @@ var inTests = []string{"internal"}
 var standardOnly = []string{"lifecycle", "admin", "internal"}
 
 // alsoInTests are siblings that a feature's tests may see: what a listener tells of a failed handshake
-// depends on the configuration that tlsconf makes for it.
-var alsoInTests = map[string][]string{"proxy": {"tlsconf"}}
+// depends on the configuration that tlsconf makes for it, and what a handshake costs, on egress' dial.
+var alsoInTests = map[string][]string{"proxy": {"egress", "tlsconf"}}
 
 // kept says where a library stays. Tests and programs that are no part of wsproxy (generators and
 // tools, which are named main outside cmd) may use it anywhere.

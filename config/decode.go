@@ -89,8 +89,13 @@ func (d *decoder) unset(at string, v reflect.Value) {
 
 func (d *decoder) set(node *yaml.Node, at string, f field, v reflect.Value, text string) {
 	if file, ok := v.Addr().Interface().(*File); ok {
-		*file = File(d.absolute(text))
+		*file = File(d.absolute(strings.TrimPrefix(text, "file:")))
 		d.files = append(d.files, fileUse{path: at, line: d.line(at), file: string(*file)})
+		return
+	}
+	if s, ok := v.Addr().Interface().(*Source); ok && s.UnmarshalText([]byte(text)) == nil && s.File != "" {
+		s.File = d.absolute(s.File)
+		d.files = append(d.files, fileUse{path: at, line: d.line(at), file: s.File})
 		return
 	}
 	if w, ok := f.set(v, text).(*wanted); ok {

@@ -26,6 +26,8 @@ type Limits struct {
 	Connections int `yaml:"connections" default:"off" range:"1..10000000" off:"true"`
 	// WebSockets of one client address, of IPv6 of one /64. Those beyond are answered 503.
 	PerClient int `yaml:"per_client" default:"off" range:"1..10000000" off:"true"`
+	// WebSockets of one identity, where `auth` tells who it is. Those beyond are answered 503.
+	PerIdentity int `yaml:"per_identity" default:"off" range:"1..10000000" off:"true"`
 	// WebSocket handshakes per second, with a burst of a second's worth. Those beyond are answered 429.
 	HandshakesPerSecond float64 `yaml:"handshakes_per_second" default:"off" range:"0.001..1000000" off:"true"`
 	// WebSocket handshakes per second of one client address, of IPv6 of one /64, with a burst of a second's worth and at least one. Those beyond are answered 429.

@@ -98,6 +98,7 @@ func (c *Config) check(src *source) {
 	egress := checkNames(src, "egress", "egress", c.Egress, func(e Egress) string { return e.Name })
 	c.checkListeners(src)
 	routes := c.checkRoutes(src, upstreams, egress)
+	c.checkAuth(src)
 	c.checkUpstreams(src, egress)
 	c.checkEgress(src, egress)
 	c.checkFallbacks(src)

@@ -30,6 +30,8 @@ type Route struct {
 	Origins []Origin `yaml:"origins" default:"same-origin"`
 	// What a reload does with the route's open connections if it changes the route, its upstream or its egress, or removes the route: they `keep` what they have until they end, `drain` within `drain.spread`, or `close` at once. Clients get 1012. A changed route goes by its new value.
 	OnChange OnChange `yaml:"on_change" default:"keep"`
+	// Who may use it, WebSockets and other requests alike. Without it everyone may.
+	Auth *Auth `yaml:"auth"`
 	// How much the route takes on.
 	Limits Limits `yaml:"limits"`
 	// What of a request tells who the client is, so that reconnects can be counted: `cookie:NAME`, `header:NAME`, `query:NAME` or the client's `address`. Only a hash is kept, for 10 minutes after its connection ended. Without this key none are counted.

@@ -154,7 +154,9 @@ func (e *engine) seen(t *testing.T) {
 	t.Helper()
 	eventually(t, "Jaeger has the handshake", func(ctx context.Context) error {
 		var found struct {
-			Data []struct{ Spans []struct{ OperationName string } }
+			Data []struct {
+				Spans []struct{ OperationName string }
+			}
 		}
 		if err := e.ask(ctx, "http://127.0.0.1:16686/api/traces?service=wsproxy&operation="+url.QueryEscape("websocket upgrade"), &found); err != nil {
 			return err

@@ -34,6 +34,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("limits", h.limits)
 	t.Run("egresses", h.egresses)
 	t.Run("introductions", h.introductions)
+	t.Run("authentication", h.authentication)
 	if h.missing(t, telemetryPeers...) {
 		return
 	}

@@ -33,13 +33,14 @@ type Facts struct {
 	Protocol  string // 1.1
 	UserAgent string
 	Client    string // address of the client behind trusted hops; the socket's peer without any
-	Identity  uint64 // of who the client is, as a hash; 0: not known
+	Visitor   uint64 // hash of what the route recognizes a client by, to count reconnects; 0: not known
 	Trusted   bool   // the incoming trace context may be the parent
 	ClientTLS *TLSInfo
 
 	// From the route on.
 	Route    string
 	Pattern  string // path part of the route's pattern
+	Identity string // hash of who the client has shown to be; empty if it need not
 	Upstream string
 	Target   string // as configured
 	Egress   string // name, empty when direct

@@ -50,6 +50,8 @@ type upgrade struct {
 	step    *lifecycle.Step // of ours that is under way
 	stepCtx context.Context
 
+	admission *Admission // nil where everyone is let in
+
 	permits  []func() // give back what the limits counted
 	release  func()   // gives the target back
 	upstream net.Conn // dialled
@@ -106,10 +108,20 @@ func (u *upgrade) decide(ctx context.Context, complete time.Time) (context.Conte
 		u.describe(f)
 	})
 	ctx = u.begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseRoute, Begun: complete})
-	for _, check := range []func() *lifecycle.Failure{u.acceptable, u.handshakeLimits, u.connectionLimits, u.first} {
-		if f := check(); f != nil {
-			return ctx, u.end(f)
-		}
+	if f := u.acceptable(); f != nil {
+		return ctx, u.end(f)
+	}
+	if f := u.handshakeLimits(); f != nil {
+		return ctx, u.end(f)
+	}
+	if err := u.authenticate(ctx); err != nil {
+		return ctx, u.end(err)
+	}
+	if f := u.connectionLimits(); f != nil {
+		return ctx, u.end(f)
+	}
+	if f := u.pick(nil); f != nil {
+		return ctx, u.end(f)
 	}
 	return ctx, u.end(nil)
 }
@@ -131,8 +143,6 @@ func (u *upgrade) acceptable() *lifecycle.Failure {
 	return f
 }
 
-func (u *upgrade) first() *lifecycle.Failure { return u.pick(nil) }
-
 // describe notes what the request head tells.
 func (u *upgrade) describe(f *lifecycle.Facts) {
 	f.Method, f.Scheme, f.Host, f.Path = u.r.Method, u.origin.scheme, u.origin.host, u.r.URL.Path
@@ -142,7 +152,7 @@ func (u *upgrade) describe(f *lifecycle.Facts) {
 	f.Trusted = u.origin.trustTrace
 	if r := u.route; r != nil {
 		f.Route, f.Pattern, f.Upstream, f.Framing = r.Name, r.pattern, r.Upstream.Name, r.Framing.String()
-		f.Identity = r.Identity.of(u.r, u.origin.client)
+		f.Visitor = r.Identity.of(u.r, u.origin.client)
 	}
 }
 
@@ -224,6 +234,7 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 	}
 	u.end(nil)
 	held := u.hold() // alone: the request and all of the set-up must not live as long as the socket
+	held.vigil = newVigil(u.record, u.admission)
 	return &relay.Pair{
 		Conn: u.record, Client: client, Upstream: u.upstream, Early: [2][]byte{lifecycle.Upstream: early, lifecycle.Downstream: a.early},
 		Framing: u.route.Framing, Deflate: agreed.deflate, Lenient: agreed.other, Policy: &u.route.Policy,

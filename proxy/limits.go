@@ -38,8 +38,12 @@ func (u *upgrade) handshakeLimits() *lifecycle.Failure {
 }
 
 func (u *upgrade) connectionLimits() *lifecycle.Failure {
+	identity := ""
+	if u.admission != nil {
+		identity = u.admission.Identity
+	}
 	for _, l := range u.limiters() {
-		release, f := l.Connect(u.clientAddress(), "")
+		release, f := l.Connect(u.clientAddress(), identity)
 		if f != nil {
 			return f
 		}
@@ -59,12 +63,14 @@ type hold struct {
 	target  func()
 	permits []func()
 	seat    *seat
+	vigil   *vigil
 }
 
-func (u *upgrade) hold() hold { return hold{u.release, u.permits, u.in.seat} }
+func (u *upgrade) hold() *hold { return &hold{target: u.release, permits: u.permits, seat: u.in.seat} }
 
 // release gives it all back. Both sockets are closed.
 func (h *hold) release() {
+	h.vigil.end()
 	if h.target != nil {
 		h.target()
 	}

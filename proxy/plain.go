@@ -17,7 +17,7 @@ import (
 // HTTP one.
 func (s *Server) servePlain(w http.ResponseWriter, r *http.Request, in *inbound) {
 	if !in.admit(seatPlain, false) {
-		s.refusePlain(w)
+		s.refusePlain(w, lifecycle.Fail(lifecycle.ReasonConnectionLimit, nil))
 		return
 	}
 	defer in.seat.keep(seatIdle)
@@ -29,19 +29,30 @@ func (s *Server) servePlain(w http.ResponseWriter, r *http.Request, in *inbound)
 		http.Error(w, "no route for this host and path", http.StatusNotFound)
 		return
 	}
-	ctx := context.WithValue(r.Context(), originKey{}, in.listener.origin(r))
+	o := in.listener.origin(r)
+	admission, err := route.admit(r.Context(), r, o, in)
+	if err != nil {
+		s.refusePlain(w, failure(err))
+		return
+	}
+	if admission != nil {
+		r = admission.Forward
+	}
+	ctx := context.WithValue(r.Context(), originKey{}, o)
 	if s.Propagator != nil {
 		ctx = s.Propagator.Extract(ctx, r.Header)
 	}
 	route.plain.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// refusePlain answers where there is no room for a request.
-func (s *Server) refusePlain(w http.ResponseWriter) {
+// refusePlain answers a request that is not had, and closes.
+func (s *Server) refusePlain(w http.ResponseWriter, f *lifecycle.Failure) {
+	status := statusFor(f)
 	h := w.Header()
-	h.Set("Retry-After", s.retryAfter(lifecycle.Fail(lifecycle.ReasonConnectionLimit, nil)))
 	h.Set("Connection", "close")
-	http.Error(w, "too many connections", http.StatusServiceUnavailable)
+	h.Set("Cache-Control", "no-store")
+	s.explain(h, f, status)
+	http.Error(w, f.Reason.String(), status)
 }
 
 type originKey struct{}

@@ -90,6 +90,23 @@ var scenarios = []scenario{
 		})
 		w.send(request())
 	}},
+	{lifecycle.PhaseRoute, lifecycle.ReasonUnauthenticated, 401, func(w *world) {
+		w.route.Auth = refusing(lifecycle.Fail(lifecycle.ReasonUnauthenticated, nil))
+		w.send(request())
+	}},
+	{lifecycle.PhaseRoute, lifecycle.ReasonForbidden, 403, func(w *world) {
+		w.route.Auth = refusing(lifecycle.Fail(lifecycle.ReasonForbidden, nil))
+		w.send(request())
+	}},
+	{lifecycle.PhaseRoute, lifecycle.ReasonClientGone, 0, func(w *world) {
+		w.route.Auth = waiting
+		w.send(request()).conn.Close()
+	}},
+	{lifecycle.PhaseRoute, lifecycle.ReasonCanceled, 503, func(w *world) {
+		w.route.Auth = waiting
+		w.send(request())
+		w.server.Close()
+	}},
 	{lifecycle.PhaseRoute, lifecycle.ReasonNoUpstream, 503, func(w *world) {
 		w.targets = nil
 		w.send(request())
@@ -121,6 +138,12 @@ var scenarios = []scenario{
 		}
 		w.send(request())
 	}},
+}
+
+// waiting never decides.
+func waiting(ctx context.Context, _ AuthRequest) (*Admission, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
 }
 
 func (s scenario) run(t *testing.T) {
@@ -164,11 +187,8 @@ func TestReasonsAreAllThere(t *testing.T) {
 	elsewhere := map[lifecycle.Reason]string{
 		lifecycle.ReasonTLSNoCertificate:     "TestTLSAcceptFails",
 		lifecycle.ReasonTLSClientCertificate: "TestTLSAcceptFails",
-		lifecycle.ReasonUnauthenticated:      "pending: authentication",
-		lifecycle.ReasonForbidden:            "pending: authentication",
 	}
 	instant := map[lifecycle.Phase][]lifecycle.Reason{ // nobody can leave during what takes no time
-		lifecycle.PhaseRoute:     {lifecycle.ReasonClientGone, lifecycle.ReasonCanceled},
 		lifecycle.PhaseTLSAccept: {lifecycle.ReasonInternal}, // no code of ours runs in there
 		lifecycle.PhaseRequest:   {lifecycle.ReasonInternal},
 	}

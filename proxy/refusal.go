@@ -87,12 +87,21 @@ func (s *Server) refuse(w http.ResponseWriter, c *lifecycle.Connection, f *lifec
 		h.Set("Sec-WebSocket-Version", "13")
 		h.Set("Upgrade", "websocket")
 		h.Add("Connection", "Upgrade")
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		h.Set("Retry-After", s.retryAfter(f))
 	}
+	s.explain(h, f, status)
 	w.WriteHeader(status)
 	w.Write(problemOf(c, f, status))
 	c.Failed(f, status)
+}
+
+// explain tells a refused client when to come back, or with what.
+func (s *Server) explain(h http.Header, f *lifecycle.Failure, status int) {
+	switch status {
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		h.Set("Retry-After", s.retryAfter(f))
+	case http.StatusUnauthorized:
+		h["Www-Authenticate"] = f.Challenges
+	}
 }
 
 // retryAfter is in whole seconds, at least one. During a drain, and where there is a limit, it is another for

@@ -23,6 +23,9 @@ type Route struct {
 	// Nil allows every origin.
 	Origin func(origin, scheme, host string) bool
 
+	// Auth decides who may use it, upgrades and other requests alike. Nil: everyone.
+	Auth Auth
+
 	// Limiter bounds its connections. Nil: nothing does.
 	Limiter Limiter
 

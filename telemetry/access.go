@@ -46,6 +46,7 @@ func (w *watcher) identity() []slog.Attr {
 	if f.Client != w.conn.Client {
 		a.text("forwarded_for", f.Client)
 	}
+	a.text("identity", f.Identity)
 	a.text("upstream_address", w.peer)
 	a.text("route", f.Route)
 	a.text("upstream", f.Upstream)

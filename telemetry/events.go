@@ -68,6 +68,7 @@ func (w *watcher) eventAttributes(l *list) {
 	l.string(keyTargetName, f.Target)
 	l.string(keyEgressName, f.Egress)
 	l.client(f.Client)
+	l.string(keyIdentityHash, f.Identity)
 	l.string(keyUpstreamAddress, w.peer)
 	l.text(keyURLPath, f.Path)
 	l.text(keyWebsocketSubprotocol, f.Subprotocol)

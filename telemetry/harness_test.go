@@ -180,7 +180,9 @@ func facts(f *lifecycle.Facts) {
 	f.UserAgent, f.Client = "test/1.0", "203.0.113.7:51000"
 }
 
-func route(f *lifecycle.Facts) { f.Route, f.Pattern, f.Upstream = "chat", "/chat/{room}", "chat" }
+func route(f *lifecycle.Facts) {
+	f.Route, f.Pattern, f.Upstream, f.Identity = "chat", "/chat/{room}", "chat", "5f0a"
+}
 
 // head plays request and route.
 func (s *script) head() {

@@ -57,6 +57,7 @@ const (
 	keyEgressType                attribute.Key = "wsproxy.egress.type"
 	keyFrameType                 attribute.Key = "wsproxy.frame.type"
 	keyFraming                   attribute.Key = "wsproxy.framing"
+	keyIdentityHash              attribute.Key = "wsproxy.identity.hash"
 	keyLeg                       attribute.Key = "wsproxy.leg"
 	keyMessageType               attribute.Key = "wsproxy.message.type"
 	keyMode                      attribute.Key = "wsproxy.mode"

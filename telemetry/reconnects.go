@@ -69,7 +69,7 @@ func (f *former) back(c *lifecycle.Connection, at time.Time) lifecycle.Cause {
 
 func formerOf(c *lifecycle.Connection) formerKey {
 	f := c.Facts()
-	return formerKey{f.Route, f.Identity}
+	return formerKey{f.Route, f.Visitor}
 }
 
 // reconnected counts a connection whose client was here before.

@@ -116,7 +116,7 @@ func TestEmittedNamesAreTheSchemas(t *testing.T) {
 // visit plays a connection of a client that is known by its identity.
 func (h *harness) visit(identity uint64) {
 	s := h.accept("203.0.113.7:51000")
-	s.c.Update(func(f *lifecycle.Facts) { f.Identity = identity })
+	s.c.Update(func(f *lifecycle.Facts) { f.Visitor = identity })
 	s.head()
 	s.dial()
 	s.upgrade()

@@ -119,6 +119,7 @@ func (w *watcher) resultAttributes(status int, failure *lifecycle.Failure) list 
 	}
 	l.string(keyTargetName, f.Target)
 	l.string(keyEgressName, f.Egress)
+	l.string(keyIdentityHash, f.Identity)
 	if failure != nil {
 		l.string(keyPhaseName, failure.Phase.String())
 		l.failure(failure.Reason)

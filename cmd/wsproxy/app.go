@@ -14,6 +14,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"wsproxy/access"
 	"wsproxy/admin"
 	"wsproxy/config"
 	"wsproxy/lifecycle"
@@ -35,6 +36,7 @@ type app struct {
 	proxy     *proxy.Server
 	admin     *admin.Server
 
+	limiters   map[string]*access.Limiter // in force, by what they are of; guarded by changing
 	generation atomic.Pointer[generation] // in force; nil before compile
 	changing   chan struct{}              // holds a token while nobody changes generation, listeners or the process's state
 	seen       loaded                     // configuration that the latest reload looked at; guarded by changing

@@ -29,6 +29,7 @@ type generation struct {
 	table     *proxy.Table
 	listeners []proxy.Listener // as the configuration has them, not bound
 	policies  []telemetry.Policy
+	limited   map[string]limited // by what they are of
 
 	running sync.WaitGroup
 	stop    context.CancelFunc // of what watches files; nil before watch
@@ -37,6 +38,7 @@ type generation struct {
 // servedRoute is a route with all that decides how its connections are treated.
 type servedRoute struct {
 	*proxy.Route
+	guard     *guard // nil where everyone is let in
 	effective effective
 	onChange  config.OnChange
 	since     int // the generation that made it
@@ -51,7 +53,7 @@ type effective struct {
 
 // newGeneration begins with what everything else needs: the place for certificates.
 func (a *app) newGeneration(cfg *config.Config, former *generation) *generation {
-	gen := &generation{app: a, number: 1, cfg: cfg, groups: make(map[string]*group), routes: make(map[string]*servedRoute)}
+	gen := &generation{app: a, number: 1, cfg: cfg, groups: make(map[string]*group), routes: make(map[string]*servedRoute), limited: make(map[string]limited)}
 	if former == nil {
 		gen.tls = a.certificateStore()
 		return gen
@@ -90,15 +92,16 @@ func (gen *generation) buildRoutes(former *generation) error {
 	var routes []*proxy.Route
 	for i, r := range gen.cfg.Routes {
 		g := gen.groups[r.Upstream]
-		route, err := gen.route(r, g)
+		served, err := gen.route(r, g)
 		if err != nil {
 			return fmt.Errorf("routes[%d]: %w", i, err)
 		}
-		served := &servedRoute{Route: route, effective: effective{r, g.effective.upstream, gen.egressChain(cmp.Or(r.Egress, g.effective.upstream.Egress))}, onChange: r.OnChange, since: gen.number}
+		served.effective = effective{r, g.effective.upstream, gen.egressChain(cmp.Or(r.Egress, g.effective.upstream.Egress))}
+		served.onChange, served.since = r.OnChange, gen.number
 		served.effective.route.OnChange = "" // says nothing of how connections are treated until there is another change
 		if former != nil {
 			if same := former.routes[r.Name]; same != nil && reflect.DeepEqual(same.effective, served.effective) {
-				served.Route, served.since = same.Route, same.since
+				served.Route, served.guard, served.since = same.Route, same.guard, same.since
 			}
 		}
 		gen.routes[r.Name] = served
@@ -122,16 +125,18 @@ func (gen *generation) use(former *generation) {
 	for name, r := range gen.routes {
 		since[name] = r.since
 	}
+	gen.useLimits()
 	gen.registry.SetGeneration(gen.number, since)
 	gen.proxy.Use(gen.table)
 	gen.generation.Store(gen)
 }
 
-// watch follows the certificates' files until retire.
+// watch follows the files of certificates and credentials until retire.
 func (gen *generation) watch() {
 	ctx, stop := context.WithCancel(context.Background())
 	gen.stop = stop
 	gen.running.Go(func() { gen.tls.Watch(ctx) })
+	gen.watchGuards(ctx)
 }
 
 // retire ends what watch began.

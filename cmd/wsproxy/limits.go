@@ -55,12 +55,33 @@ func (gen *generation) connectionLimits() map[string]int {
 	return all
 }
 
-// limiter makes a limiter, nil if there is nothing to limit.
-func limiter(l access.Limits) proxy.Limiter {
+// limited is a limiter and what it is to hold to once its generation is in force.
+type limited struct {
+	limiter *access.Limiter
+	limits  access.Limits
+}
+
+// limiter is the one of a route or listener, nil if there is nothing to limit. It is the same in every
+// generation, so that connections of former ones count.
+func (gen *generation) limiter(of string, l access.Limits) proxy.Limiter {
 	if l == (access.Limits{}) {
 		return nil
 	}
-	return access.NewLimiter(l)
+	m := gen.limiters[of]
+	if m == nil {
+		m = new(access.Limiter)
+	}
+	gen.limited[of] = limited{m, l}
+	return m
+}
+
+// useLimits puts the generation's limits in force.
+func (gen *generation) useLimits() {
+	gen.limiters = make(map[string]*access.Limiter)
+	for of, l := range gen.limited {
+		l.limiter.Set(l.limits)
+		gen.limiters[of] = l.limiter
+	}
 }
 
 func listenerLimits(l config.ListenerLimits) access.Limits {
@@ -71,6 +92,7 @@ func listenerLimits(l config.ListenerLimits) access.Limits {
 
 func routeLimits(l config.Limits) access.Limits {
 	return access.Limits{
-		Connections: l.Connections, PerClient: l.PerClient, Rate: l.HandshakesPerSecond, ClientRate: l.ClientHandshakesPerSecond,
+		Connections: l.Connections, PerClient: l.PerClient, PerIdentity: l.PerIdentity,
+		Rate: l.HandshakesPerSecond, ClientRate: l.ClientHandshakesPerSecond,
 	}
 }

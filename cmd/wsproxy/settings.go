@@ -24,7 +24,7 @@ import (
 func (gen *generation) listenerSettings() ([]proxy.Listener, error) {
 	var all []proxy.Listener
 	for i, c := range gen.cfg.Listeners {
-		l := proxy.Listener{TrustTrace: c.Trust.TraceContext, ProxyProtocol: c.Trust.ProxyProtocol, Limiter: limiter(listenerLimits(c.Limits))}
+		l := proxy.Listener{TrustTrace: c.Trust.TraceContext, ProxyProtocol: c.Trust.ProxyProtocol, Limiter: gen.limiter("listener "+string(c.Address), listenerLimits(c.Limits))}
 		for _, n := range c.Trust.Proxies {
 			l.TrustedProxies = append(l.TrustedProxies, n.Prefix)
 		}
@@ -105,7 +105,7 @@ func (gen *generation) clientTLS(c *config.ClientTLS) (func() *tls.Config, error
 	})
 }
 
-func (gen *generation) route(r config.Route, g *group) (*proxy.Route, error) {
+func (gen *generation) route(r config.Route, g *group) (*servedRoute, error) {
 	var list []string
 	for _, o := range r.Origins {
 		list = append(list, string(o))
@@ -114,11 +114,15 @@ func (gen *generation) route(r config.Route, g *group) (*proxy.Route, error) {
 	if err != nil {
 		return nil, err
 	}
+	guard, err := gen.guard(r.Auth)
+	if err != nil {
+		return nil, err
+	}
 	t := r.Timeouts
 	kind, name := r.Identity.Parts()
 	framing := map[config.Framing]frame.Mode{config.FramingObserve: frame.ModeObserve, config.FramingOff: frame.ModeOff}
-	return &proxy.Route{
-		Name: r.Name, Match: r.Match, Origin: origins.Allow, Limiter: limiter(routeLimits(r.Limits)),
+	route := &proxy.Route{
+		Name: r.Name, Match: r.Match, Origin: origins.Allow, Limiter: gen.limiter("route "+r.Name, routeLimits(r.Limits)),
 		RejectHTTP: r.HTTP == config.PlainHTTPReject, OwnHost: !r.PreserveHost, ServerTiming: r.ServerTiming,
 		Framing: framing[r.Framing], Retries: r.Retries, Handshake: time.Duration(t.Handshake),
 		Policy: relay.Policy{
@@ -135,7 +139,12 @@ func (gen *generation) route(r config.Route, g *group) (*proxy.Route, error) {
 		},
 		Identity: proxy.Identity{Kind: kind, Name: name},
 		Upstream: gen.upstream(g, cmp.Or(gen.egresses[r.Egress], g.egress), egress.Timeouts{Connect: time.Duration(t.Connect), Proxy: time.Duration(t.Proxy), TLS: time.Duration(t.TLS)}),
-	}, nil
+	}
+	served := &servedRoute{Route: route, guard: guard}
+	if guard != nil {
+		route.Auth = guard.admit
+	}
+	return served, nil
 }
 
 // upstream is a group as one route sees it: its targets are shared, the timeouts are the route's.
