@@ -26,7 +26,7 @@ type Facts struct {
 	Generation int // of the configuration it runs under
 
 	// From the request head.
-	Method    string
+	Method    string // of HTTP, or MethodSOCKS5
 	Scheme    string // http or https
 	Host      string // as the client sent it
 	Path      string // without the query: tokens travel there
@@ -45,12 +45,40 @@ type Facts struct {
 	Target   string // as configured
 	Egress   string // name, empty when direct
 
+	// Of a client that asked for a tunnel: when it was granted and, once the first bytes were seen, what
+	// is in it.
+	Granted    time.Time
+	Tunnel     Tunnel
+	ServerName string // in the client's ClientHello
+	ALPN       string // what it offers, with commas
+
 	// From the upgrade on.
 	Subprotocol string
 	Extensions  string
 	Compressed  bool
 	Framing     string
 }
+
+// MethodSOCKS5 stands in the place of an HTTP method where the client speaks SOCKS5.
+const MethodSOCKS5 = "SOCKS5"
+
+// Tunnel is what goes through a tunnel that a client asked for.
+type Tunnel uint8
+
+const (
+	TunnelNone      Tunnel = iota // no tunnel, or nothing was seen of what is in it
+	TunnelWebSocket               // relayed as any other
+	TunnelTLS                     // opaque from its ClientHello on
+	TunnelOther                   // opaque
+	tunnelCount
+)
+
+var tunnelNames = [tunnelCount]string{"", "websocket", "tls", "other"}
+
+func (t Tunnel) String() string { return name(tunnelNames[:], t) }
+
+// Opaque says that only bytes can be seen of it.
+func (t Tunnel) Opaque() bool { return t == TunnelTLS || t == TunnelOther }
 
 // Mark is a step of the past, in the form that a connection keeps.
 type Mark struct {

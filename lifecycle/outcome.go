@@ -2,10 +2,25 @@ package lifecycle
 
 import "time"
 
-// Closed takes an upgraded connection, both of whose sockets are closed, out of the registry.
+// Closed takes an open connection, both of whose sockets are closed, out of the registry.
 func (c *Connection) Closed(cl Close) {
+	if c == nil {
+		return
+	}
 	c.SetClose(cl)
-	c.finish(Outcome{Kind: OutcomeClosed, Close: cl, Status: 101})
+	status := 101
+	if f := c.Facts(); f.Tunnel.Opaque() {
+		status = f.granted()
+	}
+	c.finish(Outcome{Kind: OutcomeClosed, Close: cl, Status: status})
+}
+
+// granted is the status that a tunnel was granted with; SOCKS5 has none.
+func (f Facts) granted() int {
+	if f.Method == MethodSOCKS5 {
+		return 0
+	}
+	return 200
 }
 
 // Failed takes a connection that did not upgrade out of the registry. status is what the client was

@@ -38,16 +38,16 @@ func Phases() []Phase {
 // transitions is the whole order of phases. A phase that did not happen is skipped, a retry goes back
 // to dns or connect, and any phase may end in close. An egress proxy reached over TLS has tls before
 // proxy and again behind it; a SOCKS5 egress that resolves here has a lookup for the target and one
-// for itself.
+// for itself. An opaque tunnel has no upgrade.
 var transitions = [phaseCount][]Phase{
 	PhaseNone:      {PhaseTLSAccept, PhaseRequest},
 	PhaseTLSAccept: {PhaseRequest, PhaseClose},
 	PhaseRequest:   {PhaseRoute, PhaseClose},
 	PhaseRoute:     {PhaseDNS, PhaseConnect, PhaseClose},
 	PhaseDNS:       {PhaseDNS, PhaseConnect, PhaseClose},
-	PhaseConnect:   {PhaseDNS, PhaseConnect, PhaseTLS, PhaseProxy, PhaseUpgrade, PhaseClose},
-	PhaseProxy:     {PhaseDNS, PhaseConnect, PhaseTLS, PhaseUpgrade, PhaseClose},
-	PhaseTLS:       {PhaseDNS, PhaseConnect, PhaseProxy, PhaseUpgrade, PhaseClose},
+	PhaseConnect:   {PhaseDNS, PhaseConnect, PhaseTLS, PhaseProxy, PhaseUpgrade, PhaseTransfer, PhaseClose},
+	PhaseProxy:     {PhaseDNS, PhaseConnect, PhaseTLS, PhaseUpgrade, PhaseTransfer, PhaseClose},
+	PhaseTLS:       {PhaseDNS, PhaseConnect, PhaseProxy, PhaseUpgrade, PhaseTransfer, PhaseClose},
 	PhaseUpgrade:   {PhaseDNS, PhaseConnect, PhaseTransfer, PhaseClose},
 	PhaseTransfer:  {PhaseClose},
 	PhaseClose:     {},

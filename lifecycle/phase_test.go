@@ -26,19 +26,21 @@ func run(names ...string) (refusal any) {
 func TestOrderOfPhases(t *testing.T) {
 	const begin = "tls_accept request route "
 	legal := map[string]string{
-		"direct":                           "request route dns connect upgrade transfer close",
-		"address, TLS on both legs":        begin + "connect tls upgrade transfer close",
-		"CONNECT":                          begin + "dns connect proxy upgrade transfer close",
-		"CONNECT over TLS, TLS behind it":  begin + "dns connect tls proxy tls upgrade transfer close",
-		"SOCKS5 with both names looked up": begin + "dns dns connect proxy tls upgrade transfer close",
-		"retry after refused connect":      begin + "dns connect dns connect upgrade transfer close",
-		"retry after failed lookup":        begin + "dns connect connect upgrade transfer close",
-		"retry after 503":                  begin + "connect upgrade connect upgrade transfer close",
-		"retry after refusing proxy":       begin + "connect proxy connect proxy upgrade transfer close",
-		"retry after bad certificate":      begin + "connect tls dns connect tls upgrade transfer close",
-		"TLS failed":                       "tls_accept close",
-		"no route":                         "request route close",
-		"request incomplete":               "request close",
+		"direct":                            "request route dns connect upgrade transfer close",
+		"address, TLS on both legs":         begin + "connect tls upgrade transfer close",
+		"CONNECT":                           begin + "dns connect proxy upgrade transfer close",
+		"CONNECT over TLS, TLS behind it":   begin + "dns connect tls proxy tls upgrade transfer close",
+		"SOCKS5 with both names looked up":  begin + "dns dns connect proxy tls upgrade transfer close",
+		"retry after refused connect":       begin + "dns connect dns connect upgrade transfer close",
+		"retry after failed lookup":         begin + "dns connect connect upgrade transfer close",
+		"retry after 503":                   begin + "connect upgrade connect upgrade transfer close",
+		"retry after refusing proxy":        begin + "connect proxy connect proxy upgrade transfer close",
+		"retry after bad certificate":       begin + "connect tls dns connect tls upgrade transfer close",
+		"TLS failed":                        "tls_accept close",
+		"no route":                          "request route close",
+		"request incomplete":                "request close",
+		"an opaque tunnel":                  begin + "dns connect transfer close",
+		"an opaque tunnel behind an egress": begin + "connect proxy transfer close",
 	}
 	for name, phases := range legal {
 		if refusal := run(strings.Fields(phases)...); refusal != nil {
@@ -50,7 +52,7 @@ func TestOrderOfPhases(t *testing.T) {
 		"dial without a request":    "dns",
 		"dial before the route":     "request connect",
 		"upgrade without a connect": begin + "dns upgrade",
-		"transfer before upgrade":   begin + "connect transfer",
+		"transfer before connect":   begin + "dns transfer",
 		"transfer twice":            begin + "connect upgrade transfer transfer",
 		"retry after transfer":      begin + "connect upgrade transfer connect",
 		"anything after close":      begin + "close request",

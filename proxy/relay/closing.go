@@ -27,6 +27,7 @@ func (s *session) ended(d lifecycle.Direction, truncated bool) {
 	}
 	f.reading = readDone
 	s.changes++
+	s.leg(leg).closeSeen = s.leg(leg).closeSeen || s.tunnel && broken == nil
 	if s.closing {
 		s.follow(f)
 		return
@@ -38,7 +39,7 @@ func (s *session) ended(d lifecycle.Direction, truncated bool) {
 	}
 	inside := f.partial
 	s.begin(lifecycle.Close{
-		Cause: by(leg, lifecycle.CauseClientGone, lifecycle.CauseUpstreamGone), Initiator: initiator(leg), Code: lifecycle.NoCode,
+		Cause: s.gone(leg), Initiator: initiator(leg), Code: lifecycle.NoCode,
 		TLSTruncated: truncated, FrameTruncated: inside || f.held > 0,
 	}, patience)
 	if broken != nil {
@@ -54,6 +55,14 @@ func (s *session) ended(d lifecycle.Direction, truncated bool) {
 	default:
 		f.fin()
 	}
+}
+
+// gone is the cause where leg l has ended its side.
+func (s *session) gone(l lifecycle.Leg) lifecycle.Cause {
+	if s.tunnel {
+		return lifecycle.CauseTunnelEnd
+	}
+	return by(l, lifecycle.CauseClientGone, lifecycle.CauseUpstreamGone)
 }
 
 // follow passes on the end of what f reads, where a closing is under way.
@@ -132,8 +141,8 @@ func (s *session) failed(l lifecycle.Leg, err error) {
 	s.cut(l)
 	reset := c.Leg == lifecycle.LegNone
 	switch {
-	case l == lifecycle.LegClient && reset:
-		s.cut(lifecycle.LegUpstream) // a reset is passed on as one
+	case reset && (l == lifecycle.LegClient || s.tunnel):
+		s.cut(l.Other()) // a reset is passed on as one
 	case reset:
 		s.lost(l, "upstream reset")
 	default:

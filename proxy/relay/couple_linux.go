@@ -113,7 +113,9 @@ func (c *couple) relay(lane *lane, in, out *socket) int {
 	var err error
 	if len(lane.early) > 0 {
 		n = copy(buf[held:], lane.early)
-		lane.early = lane.early[n:]
+		if lane.early = lane.early[n:]; len(lane.early) == 0 {
+			lane.early = nil // or its array would live as long as the connection
+		}
 	} else {
 		n, err = in.read(buf[held:])
 	}

@@ -86,7 +86,9 @@ func (l *leg) read() ([]byte, error) {
 		l.take()
 		n := copy(l.buf[l.n:], l.early)
 		l.n += n
-		l.early = l.early[n:]
+		if l.early = l.early[n:]; len(l.early) == 0 {
+			l.early = nil // or its array would live as long as the connection
+		}
 	case l.sock.raw == nil:
 		l.take()
 		l.fill(l.conn)

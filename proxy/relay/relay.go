@@ -30,7 +30,8 @@ type Engine interface {
 	Close()
 }
 
-// Pair is an upgraded connection: the 101 was written to the client, nothing was relayed yet.
+// Pair is an upgraded connection or an opaque tunnel: the client has its answer, nothing was relayed
+// yet.
 type Pair struct {
 	Conn     *lifecycle.Connection
 	Client   net.Conn
@@ -38,6 +39,12 @@ type Pair struct {
 
 	// Early is what came in the same packets as the handshake, per direction; relayed first.
 	Early [2][]byte
+
+	// Tunnel says that the connection is an opaque one: a direction that ends is passed on as such, and
+	// a reset as a reset. Framing does not matter then.
+	Tunnel bool
+
+	Begun time.Time // of the transfer; zero: now
 
 	Framing frame.Mode
 	Deflate bool // permessage-deflate was negotiated

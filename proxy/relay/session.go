@@ -15,6 +15,7 @@ type session struct {
 	conn   *lifecycle.Connection
 	policy *Policy
 	off    bool // frames are not looked at
+	tunnel bool // nor is it a WebSocket
 	flows  [2]flow
 	legs   [2]legState // by the direction that reads it
 
@@ -38,7 +39,7 @@ type session struct {
 
 // legState is what is known of one socket.
 type legState struct {
-	closeSeen bool  // it sent a Close frame
+	closeSeen bool  // it sent a Close frame; of a tunnel, its FIN
 	cut       bool  // to be reset, or reset already
 	broken    error // of the first write that failed
 	pulse     pulse
@@ -82,7 +83,11 @@ const (
 )
 
 func newSession(p *Pair) *session {
-	s := &session{conn: p.Conn, policy: p.Policy.complete(), off: p.Framing == frame.ModeOff, theirs: lifecycle.NoCode}
+	mode := p.Framing
+	if p.Tunnel {
+		mode = frame.ModeOff
+	}
+	s := &session{conn: p.Conn, policy: p.Policy.complete(), off: mode == frame.ModeOff, tunnel: p.Tunnel, theirs: lifecycle.NoCode}
 	s.end.Code = lifecycle.NoCode
 	var limits *frame.Limits
 	if s.policy.Sizes != (frame.Limits{}) {
@@ -92,12 +97,12 @@ func newSession(p *Pair) *session {
 		f := &s.flows[d]
 		f.dir = lifecycle.Direction(d)
 		f.scanner = frame.New(frame.Rules{
-			Masked: f.dir == lifecycle.Upstream, Deflate: p.Deflate, Lenient: p.Lenient, Mode: p.Framing,
+			Masked: f.dir == lifecycle.Upstream, Deflate: p.Deflate, Lenient: p.Lenient, Mode: mode,
 		})
 		f.scanner.Limit(limits)
 	}
 	s.spending = newSpending(&s.policy.Rates)
-	s.stepCtx, s.step = p.Conn.Begin(lifecycle.NewContext(context.Background(), p.Conn), &lifecycle.Step{Phase: lifecycle.PhaseTransfer})
+	s.stepCtx, s.step = p.Conn.Begin(lifecycle.NewContext(context.Background(), p.Conn), &lifecycle.Step{Phase: lifecycle.PhaseTransfer, Begun: p.Begun})
 	s.active = s.step.Begun
 	for d := range s.legs {
 		s.legs[d].pulse.heard = s.clock(s.active)
