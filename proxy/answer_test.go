@@ -260,3 +260,31 @@ func TestAnswerTellsTimes(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswerWithoutEnd is of a refusal whose body goes on for ever: what came of it is passed on.
+func TestAnswerWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.targets[0].script = func(p *peer) {
+			p.awaitHead()
+			p.conn.Write([]byte(head("HTTP/1.1 200 OK", "Content-Type: text/event-stream")))
+			for !p.ended() {
+				p.conn.Write([]byte("data: x\n\n"))
+				time.Sleep(800 * time.Millisecond)
+			}
+		}
+		w.start()
+		begun := time.Now()
+		p := w.send(request())
+		p.awaitEnd()
+		if got := p.String(); !strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n") || !strings.Contains(got, "data: x\n\ndata: x\n\n") {
+			t.Errorf("got %q", got)
+		}
+		if took := time.Since(begun); took > bodyTimeout+refusalTimeout {
+			t.Errorf("took %s", took)
+		}
+		if got, want := w.journal.ends(), "failed 200 upgrade_rejected"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}

@@ -105,6 +105,9 @@ type answer struct {
 // maxBody is how much of the body of a refusal is passed on.
 const maxBody = 64 << 10
 
+// bodyTimeout is how long it may take to come. One that never ends, as of a stream of events, is cut.
+const bodyTimeout = 2 * time.Second
+
 // maxInterim is how many 1xx responses may come before the final one.
 const maxInterim = 8
 
@@ -119,13 +122,16 @@ func exchange(ctx context.Context, conn net.Conn, r *http.Request, head []byte) 
 	if err != nil {
 		return nil, fmt.Errorf("read handshake response: %w", err)
 	}
+	if a.StatusCode != http.StatusSwitchingProtocols {
+		return a, nil // its connection has no further use
+	}
 	if !stop() { // too late: the deadline is set, or about to be
 		return nil, context.Cause(ctx)
 	}
 	return a, conn.SetDeadline(time.Time{})
 }
 
-func readAnswer(conn io.Reader, r *http.Request) (*answer, error) {
+func readAnswer(conn net.Conn, r *http.Request) (*answer, error) {
 	source := &noted{Reader: conn}
 	limited := &io.LimitedReader{R: source, N: headerBytes}
 	br := answers.Get().(*bufio.Reader)
@@ -145,6 +151,7 @@ func readAnswer(conn io.Reader, r *http.Request) (*answer, error) {
 		}
 		if resp.StatusCode >= 200 {
 			limited.N = maxBody + int64(headerBytes)
+			defer time.AfterFunc(bodyTimeout, func() { conn.SetReadDeadline(time.Unix(1, 0)) }).Stop()
 			body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody)) // a body cut short is still an answer
 			resp.Body = http.NoBody                                   // br is another's now
 			return &answer{Response: resp, body: body}, nil
