@@ -24,6 +24,10 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if record == nil {
 		panic(http.ErrAbortHandler)
 	}
+	if in.listener.Forward != nil {
+		s.serveForward(w, r, in, record, complete)
+		return
+	}
 	if !isUpgrade(r) && r.ProtoMajor == 1 { // net/http lets the preface of HTTP/2 through
 		record.Dismiss()
 		s.servePlain(w, r, in)
@@ -31,21 +35,19 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	in.refuse() // unless net/http has no more to do with the connection
 	u := &upgrade{server: s, in: in, record: record, r: r, origin: in.listener.origin(r)}
-	defer u.recover(w)
-	if f := u.serve(w, complete); f != nil {
-		s.refuse(w, record, f)
-	}
+	u.run(w, complete)
 }
 
 // upgrade is one WebSocket connection until its 101.
 type upgrade struct {
-	server *Server
-	in     *inbound
-	record *lifecycle.Connection
-	r      *http.Request
-	origin origin
-	route  *Route
-	target Target
+	server  *Server
+	in      *inbound
+	forward *Forward // nil where a route says where to go
+	record  *lifecycle.Connection
+	r       *http.Request
+	origin  origin
+	route   *Route
+	target  Target
 
 	step    *lifecycle.Step // of ours that is under way
 	stepCtx context.Context
@@ -59,6 +61,23 @@ type upgrade struct {
 	handed   bool     // the relay has both, and the target
 }
 
+// run serves the connection, and answers a client whose connection can't be.
+func (u *upgrade) run(w http.ResponseWriter, complete time.Time) {
+	defer u.recover(w)
+	if f := u.serve(w, complete); f != nil {
+		u.server.refuse(w, u.record, f, u.forward)
+	}
+}
+
+// finish is run for a request whose route is decided and whose target is dialled.
+func (u *upgrade) finish(ctx context.Context, w http.ResponseWriter) {
+	defer u.recover(w)
+	defer u.cleanUp()
+	if f := u.connect(ctx, w); f != nil {
+		u.server.refuse(w, u.record, f, u.forward)
+	}
+}
+
 // serve runs the connection up to the relay, which then has it. It returns why it could not.
 func (u *upgrade) serve(w http.ResponseWriter, complete time.Time) *lifecycle.Failure {
 	ctx := lifecycle.NewContext(u.r.Context(), u.record)
@@ -70,10 +89,17 @@ func (u *upgrade) serve(w http.ResponseWriter, complete time.Time) *lifecycle.Fa
 	if err != nil {
 		return failure(err)
 	}
+	return u.connect(ctx, w)
+}
+
+// connect dials, unless that was done, and has the handshake carried through.
+func (u *upgrade) connect(ctx context.Context, w http.ResponseWriter) *lifecycle.Failure {
 	ctx, cancel := context.WithTimeout(ctx, u.route.Handshake)
 	defer cancel()
-	if err := u.dial(ctx); err != nil {
-		return failure(err)
+	if u.upstream == nil {
+		if err := u.dial(ctx); err != nil {
+			return failure(err)
+		}
 	}
 	pair, err := u.upgrade(ctx, w)
 	if err != nil {
@@ -101,10 +127,15 @@ func (u *upgrade) end(err error) error {
 
 // decide is the route phase: what the request may have, and where.
 func (u *upgrade) decide(ctx context.Context, complete time.Time) (context.Context, error) {
-	table := u.server.table.Load()
-	u.route = table.route(u.r)
+	generation := u.server.Registry.Generation()
+	if u.forward != nil {
+		u.route = u.forward.route
+	} else {
+		table := u.server.table.Load()
+		u.route, generation = table.route(u.r), table.generation
+	}
 	u.record.Update(func(f *lifecycle.Facts) {
-		f.Generation = table.generation
+		f.Generation = generation
 		u.describe(f)
 	})
 	ctx = u.begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseRoute, Begun: complete})
@@ -120,7 +151,7 @@ func (u *upgrade) decide(ctx context.Context, complete time.Time) (context.Conte
 	if f := u.connectionLimits(); f != nil {
 		return ctx, u.end(f)
 	}
-	if f := u.pick(nil); f != nil {
+	if f := u.first(ctx); f != nil {
 		return ctx, u.end(f)
 	}
 	return ctx, u.end(nil)
@@ -150,10 +181,34 @@ func (u *upgrade) describe(f *lifecycle.Facts) {
 	f.UserAgent = u.r.UserAgent()
 	f.Client = u.origin.client
 	f.Trusted = u.origin.trustTrace
-	if r := u.route; r != nil {
+	switch r := u.route; {
+	case r == nil:
+	case u.forward != nil:
+		describeForward(f)
+		f.Framing = r.Framing.String()
+	default:
 		f.Route, f.Pattern, f.Upstream, f.Framing = r.Name, r.pattern, r.Upstream.Name, r.Framing.String()
 		f.Visitor = r.Identity.of(u.r, u.origin.client)
 	}
+}
+
+// first is the target that is tried first.
+func (u *upgrade) first(ctx context.Context) *lifecycle.Failure {
+	if u.forward != nil {
+		return u.choose(ctx)
+	}
+	return u.pick(nil)
+}
+
+// choose takes the target that a client of a forward listener has named.
+func (u *upgrade) choose(ctx context.Context) *lifecycle.Failure {
+	to, err := absolute(u.r)
+	if f := u.forward.permitsHTTP(ctx, u.r, u.origin.client, to, err); f != nil {
+		return f
+	}
+	u.target, u.release = u.forward.target(to), func() {}
+	u.record.Update(func(f *lifecycle.Facts) { f.Target = u.target.Name })
+	return nil
 }
 
 func (u *upgrade) originAllowed() bool {
@@ -182,7 +237,7 @@ func (u *upgrade) dial(ctx context.Context) error {
 			return nil
 		}
 		tried = append(tried, u.target.Name)
-		if ctx.Err() != nil || len(tried) > u.route.Retries {
+		if ctx.Err() != nil || u.forward != nil || len(tried) > u.route.Retries {
 			return err
 		}
 		failed := u.release
@@ -228,7 +283,7 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 	})
 	client, early, err := u.answer(w, a)
 	if err != nil {
-		f := failure(u.end(lifecycle.Fail(lifecycle.ReasonClientGone, err)))
+		f := failure(u.end(lifecycle.Fail(goneOrCanceled(ctx), err)))
 		u.record.Failed(f, 0)
 		return nil, nil
 	}
@@ -256,7 +311,10 @@ func (u *upgrade) answer(w http.ResponseWriter, a *answer) (net.Conn, []byte, er
 	if err != nil {
 		return nil, nil, err
 	}
-	client := hijacked.(*inbound).Conn
+	client := hijacked
+	if in, ok := hijacked.(*inbound); ok {
+		client = in.Conn
+	}
 	u.client = client
 	early := make([]byte, rw.Reader.Buffered())
 	rw.Read(early) // from the buffer: can't fail
@@ -319,7 +377,7 @@ func (u *upgrade) recover(w http.ResponseWriter) {
 	case u.client != nil: // it has its answer, or a part of it
 		u.record.Failed(f, 0)
 	default:
-		u.server.refuse(w, u.record, f)
+		u.server.refuse(w, u.record, f, u.forward)
 	}
 }
 

@@ -16,6 +16,7 @@ type origin struct {
 	scheme  string
 	host    string
 
+	silent     bool // the service is told nothing of the client
 	trustTrace bool // the incoming trace context may be the parent
 }
 
@@ -82,6 +83,9 @@ func first(list string) string {
 // forward puts this hop into the forwarding headers of a request that goes on. What an untrusted
 // client sent in them is dropped.
 func (o origin) forward(h http.Header, r *http.Request) {
+	if o.silent {
+		return
+	}
 	peer := "unknown" // of a Unix socket
 	if ip, ok := parseAddress(r.RemoteAddr); ok {
 		peer = ip.String()

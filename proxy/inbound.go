@@ -27,6 +27,8 @@ type inbound struct {
 	client   net.Addr           // as a PROXY header told it; nil: the socket's peer
 	local    net.Addr           // likewise
 
+	ahead []byte // was read to see what the client speaks, and is to be read again
+
 	mu      sync.Mutex
 	record  *lifecycle.Connection // of the request being read, nil between requests
 	request *lifecycle.Step
@@ -96,7 +98,7 @@ func (in *inbound) take() *lifecycle.Connection {
 
 // Read notes when a request begins, and why net/http could not read on.
 func (in *inbound) Read(b []byte) (int, error) {
-	n, err := in.Conn.Read(b)
+	n, err := in.read(b)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if n > 0 {
@@ -109,6 +111,15 @@ func (in *inbound) Read(b []byte) (int, error) {
 		in.readErr = err
 	}
 	return n, err
+}
+
+func (in *inbound) read(b []byte) (int, error) {
+	if len(in.ahead) == 0 {
+		return in.Conn.Read(b)
+	}
+	n := copy(b, in.ahead)
+	in.ahead = in.ahead[n:]
+	return n, nil
 }
 
 // Write passes on what handlers write. What net/http writes by itself, before any handler was called,
@@ -152,10 +163,10 @@ func (in *inbound) refuse() {
 func (in *inbound) Close() error {
 	in.giveUp()
 	in.mu.Lock()
-	linger := in.refused && !in.closed
+	lingers := in.refused && !in.closed
 	in.closed = true
 	in.mu.Unlock()
-	if linger && !in.listener.server.isClosed() {
+	if lingers && !in.listener.server.isClosed() {
 		in.linger()
 	}
 	err := in.Conn.Close()
@@ -212,9 +223,15 @@ func (in *inbound) CloseWrite() error {
 // reset, and then the client may never read its answer.
 func (in *inbound) linger() {
 	in.seat.linger()
-	in.CloseWrite()
-	in.Conn.SetReadDeadline(time.Now().Add(refusalTimeout))
-	io.CopyN(io.Discard, in.Conn, lingerBytes)
+	linger(in.Conn)
+}
+
+func linger(c net.Conn) {
+	if w, ok := c.(interface{ CloseWrite() error }); ok {
+		w.CloseWrite()
+	}
+	c.SetReadDeadline(time.Now().Add(refusalTimeout))
+	io.CopyN(io.Discard, c, lingerBytes)
 }
 
 // giveUp ends the request that is being read, if there is one.
@@ -283,4 +300,18 @@ func (in *inbound) tlsFailed(err error) {
 	}
 	in.socket.Close()
 	in.seat.leave()
+}
+
+// first waits for the first byte that the client sends, and leaves it to be read.
+func (in *inbound) first(ctx context.Context) (b byte, ok bool) {
+	in.SetReadDeadline(time.Now().Add(headTimeout))
+	stop := context.AfterFunc(ctx, func() { in.SetReadDeadline(past) })
+	var one [1]byte
+	n, _ := in.Read(one[:])
+	if !stop() {
+		return 0, false
+	}
+	in.SetReadDeadline(time.Time{})
+	in.ahead = one[:n]
+	return one[0], n == 1
 }

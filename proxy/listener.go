@@ -74,8 +74,7 @@ func (l *listener) take(c net.Conn) {
 // admit has a client whose address is known.
 func (l *listener) admit(in *inbound) {
 	if l.TLS == nil {
-		in.awaitRequest(in.record.Accepted)
-		l.hand(in)
+		l.ask(in, in.record.Accepted)
 		return
 	}
 	l.server.serving.Go(func() { l.handshake(in) })
@@ -104,8 +103,28 @@ func (l *listener) handshake(in *inbound) {
 		return
 	}
 	in.Conn = conn
-	in.awaitRequest(step.Ended)
-	l.hand(in)
+	l.ask(in, step.Ended)
+}
+
+// ask awaits the client's request. Where it may be another than HTTP it is first seen what it is.
+func (l *listener) ask(in *inbound, at time.Time) {
+	in.awaitRequest(at)
+	if l.Forward == nil {
+		l.hand(in)
+		return
+	}
+	l.server.serving.Go(func() {
+		switch first, ok := in.first(l.server.ctx); {
+		case !ok:
+			in.Close()
+			l.busy.Done()
+		case first == socksVersion:
+			defer l.busy.Done()
+			l.server.serveSOCKS(in)
+		default:
+			l.hand(in)
+		}
+	})
 }
 
 func (l *listener) hand(in *inbound) {

@@ -38,11 +38,16 @@ func (s *Server) servePlain(w http.ResponseWriter, r *http.Request, in *inbound)
 	if admission != nil {
 		r = admission.Forward
 	}
+	s.serveObserved(route.plain, w, r, o)
+}
+
+// serveObserved gives a handler what its observer looks for.
+func (s *Server) serveObserved(h http.Handler, w http.ResponseWriter, r *http.Request, o origin) {
 	ctx := context.WithValue(r.Context(), originKey{}, o)
 	if s.Propagator != nil {
 		ctx = s.Propagator.Extract(ctx, r.Header)
 	}
-	route.plain.ServeHTTP(w, r.WithContext(ctx))
+	h.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // refusePlain answers a request that is not had, and closes.

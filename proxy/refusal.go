@@ -69,20 +69,25 @@ func problemOf(c *lifecycle.Connection, f *lifecycle.Failure, status int) []byte
 }
 
 // refuse answers a request that will not be upgraded and ends its record. The connection closes behind
-// it, as a client whose upgrade was refused may already have sent frames.
-func (s *Server) refuse(w http.ResponseWriter, c *lifecycle.Connection, f *lifecycle.Failure) {
+// it, as a client whose upgrade was refused may already have sent frames. fw is nil where a route decided.
+func (s *Server) refuse(w http.ResponseWriter, c *lifecycle.Connection, f *lifecycle.Failure, fw *Forward) {
 	if f.Reason == lifecycle.ReasonClientGone {
 		c.Failed(f, 0)
+		if _, ours := w.(*tunnelWriter); ours {
+			return
+		}
 		panic(http.ErrAbortHandler) // nobody is there to read an answer
 	}
 	// Behind its answer net/http reads the body that a request announced, which may never come.
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(refusalTimeout))
-	status := statusFor(f)
+	status := fw.status(f)
 	h := w.Header()
 	h.Set("Connection", "close")
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	switch status {
+	case http.StatusProxyAuthRequired:
+		h.Set("Proxy-Authenticate", fw.challenge())
 	case http.StatusUpgradeRequired:
 		h.Set("Sec-WebSocket-Version", "13")
 		h.Set("Upgrade", "websocket")

@@ -68,6 +68,7 @@ type Listener struct {
 	TLS            *tls.Config    // nil: plain
 	TrustedProxies []netip.Prefix // hops whose forwarding headers are believed
 	TrustTrace     bool           // the incoming trace context may be the parent
+	Forward        *Forward       // nil: requests go where Routes say
 
 	// ProxyProtocol wants a PROXY header, of version 1 or 2, before all else and from TrustedProxies
 	// only. Clients then have the address that it tells; a connection without one is closed.
@@ -136,6 +137,9 @@ func (s *Server) add(sock *socket, l *listener) bool {
 	if s.ctx == nil {
 		s.room = newRoom(s.Capacity)
 		s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	}
+	if l.Forward != nil {
+		l.Forward.compile(s)
 	}
 	if sock != nil {
 		s.sockets = append(s.sockets, sock)
@@ -223,6 +227,9 @@ func (s *Server) retire(l *listener) {
 		defer s.retiring.Done()
 		l.busy.Wait()
 		l.http.Shutdown(s.ctx)
+		if l.Forward != nil {
+			l.Forward.idle()
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.listeners = slices.DeleteFunc(s.listeners, func(o *listener) bool { return o == l && !s.closed })
@@ -250,6 +257,11 @@ func (s *Server) Close() error {
 	s.serving.Wait()
 	if t := s.table.Load(); t != nil {
 		t.closeIdle(nil)
+	}
+	for _, l := range listeners {
+		if l.Forward != nil {
+			l.Forward.idle()
+		}
 	}
 	return errors.Join(errs...)
 }
