@@ -50,10 +50,13 @@ func texts[T ~string](values ...T) []string {
 // Mode is what a listener does with what it accepts.
 type Mode string
 
-// ModeReverse puts the listener in front of upstreams.
-const ModeReverse Mode = "reverse"
+// ModeReverse puts the listener in front of upstreams; ModeForward lets clients name their targets.
+const (
+	ModeReverse Mode = "reverse"
+	ModeForward Mode = "forward"
+)
 
-func (Mode) choices() (now, later []string) { return texts(ModeReverse), []string{"forward"} }
+func (Mode) choices() (now, later []string) { return texts(ModeReverse, ModeForward), nil }
 
 // TLSVersion is the least version of TLS that is spoken.
 type TLSVersion string

@@ -23,14 +23,16 @@ const maxFileSize = 1 << 20
 type Config struct {
 	// Where clients connect.
 	Listeners []Listener `yaml:"listeners" required:"true"`
-	// Which requests go to which upstream, and how their connections are treated.
-	Routes []Route `yaml:"routes" required:"true"`
+	// Which requests go to which upstream, and how their connections are treated. Listeners in reverse mode need them.
+	Routes []Route `yaml:"routes"`
 	// Named groups of targets, dialled for a route.
-	Upstreams []Upstream `yaml:"upstreams" required:"true"`
+	Upstreams []Upstream `yaml:"upstreams"`
 	// HTTP CONNECT and SOCKS5 proxies between wsproxy and the targets.
 	Egress []Egress `yaml:"egress"`
 	// How much the process takes on.
 	Limits ProcessLimits `yaml:"limits" reload:"restart"`
+	// How listeners with `mode: forward` serve their clients.
+	Forward Forward `yaml:"forward"`
 	// What moves the bytes of open connections: `loops` is a few event loops that own the sockets (Linux), `goroutines` two goroutines for each connection, `auto` the first that the system has.
 	Engine Engine `yaml:"engine" default:"auto" reload:"restart"`
 	// The log on standard error.

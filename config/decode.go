@@ -180,10 +180,10 @@ func (d *decoder) mapping(node *yaml.Node, at string, v reflect.Value) {
 	for _, f := range fields {
 		path := key(at, f.name)
 		switch {
-		case !f.required || f.hasPreset || d.given(path):
+		case d.given(path):
 		case meant[f.name]:
 			d.wrong[path] = true // said already: the key is there, misspelt
-		default:
+		case f.required && !f.hasPreset:
 			d.add(path, "", "is missing")
 		}
 	}

@@ -4,7 +4,7 @@ package config
 type Listener struct {
 	// Where to listen: `host:port`, or `:port` for every interface. Port 0 takes a free one.
 	Address Address `yaml:"address" required:"true"`
-	// What the listener does: `reverse` stands in front of the upstreams.
+	// What the listener does: `reverse` stands in front of the upstreams, `forward` takes clients where they want to go (CONNECT, absolute form and SOCKS5).
 	Mode Mode `yaml:"mode" default:"reverse"`
 	// TLS towards clients. Without this block the listener speaks plain HTTP.
 	TLS *ServerTLS `yaml:"tls"`

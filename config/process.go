@@ -103,6 +103,8 @@ func (c *Config) check(src *source) {
 	c.checkEgress(src, egress)
 	c.checkFallbacks(src)
 	c.checkLog(src, routes)
+	c.checkForward(src, egress)
+	c.checkNeeded(src)
 	c.checkTelemetry(src)
 	c.checkAdmin(src)
 	c.checkDrain(src)
