@@ -17,7 +17,7 @@ type Forward struct {
 	Auth ForwardAuth `yaml:"auth"`
 	// Whether listeners beyond loopback may serve whoever reaches them, with neither `auth` nor `clients`.
 	Open bool `yaml:"open" default:"false"`
-	// The name of the egress proxy to go through. Without it targets are dialled directly. Names are looked up here, and the egress is given addresses.
+	// The name of the egress proxy to go through. Without it targets are dialled directly. Names are looked up here and the egress is given addresses that `allow` and `deny` have judged, unless it says `resolve: remote`.
 	Egress string `yaml:"egress"`
 	// As `routes[].framing`, for the WebSockets that are seen: in absolute form, and in tunnels without TLS.
 	Framing Framing `yaml:"framing" default:"strict"`

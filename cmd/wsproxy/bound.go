@@ -73,7 +73,7 @@ func (a *app) exchange(next []*bound) error {
 
 // alike says whether clients are treated in the same way.
 func (b *bound) alike(o *bound) bool {
-	return reflect.DeepEqual(b.settings, o.settings) && b.made.TLS == o.made.TLS
+	return reflect.DeepEqual(b.settings, o.settings) && b.made.TLS == o.made.TLS && b.made.Forward == o.made.Forward
 }
 
 // accept has the proxy serve a socket.

@@ -26,6 +26,7 @@ type generation struct {
 	egresses  map[string]*egress.Proxy // by name; nil under none, which is the direct way
 	groups    map[string]*group
 	routes    map[string]*servedRoute
+	forward   *servedForward // nil without a listener in forward mode
 	table     *proxy.Table
 	listeners []proxy.Listener // as the configuration has them, not bound
 	policies  []telemetry.Policy
@@ -67,10 +68,13 @@ func (gen *generation) build(former *generation) (err error) {
 	if gen.policies, err = policies(gen.cfg.Telemetry.Metrics); err != nil {
 		return err
 	}
-	if gen.listeners, err = gen.listenerSettings(); err != nil {
+	if gen.egresses, err = gen.buildEgresses(former); err != nil {
 		return err
 	}
-	if gen.egresses, err = gen.buildEgresses(former); err != nil {
+	if err := gen.buildForward(former); err != nil {
+		return fmt.Errorf("forward.%w", err)
+	}
+	if gen.listeners, err = gen.listenerSettings(); err != nil {
 		return err
 	}
 	for i, u := range gen.cfg.Upstreams {
@@ -126,6 +130,9 @@ func (gen *generation) use(former *generation) {
 		since[name] = r.since
 	}
 	gen.useLimits()
+	if gen.forward != nil {
+		since[proxy.ForwardRoute] = gen.forward.since
+	}
 	gen.registry.SetGeneration(gen.number, since)
 	gen.proxy.Use(gen.table)
 	gen.generation.Store(gen)
@@ -137,6 +144,9 @@ func (gen *generation) watch() {
 	gen.stop = stop
 	gen.running.Go(func() { gen.tls.Watch(ctx) })
 	gen.watchGuards(ctx)
+	if gen.forward != nil && gen.forward.passwords != nil {
+		gen.running.Go(func() { gen.watchPasswords(ctx) })
+	}
 }
 
 // retire ends what watch began.

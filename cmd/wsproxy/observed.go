@@ -10,6 +10,7 @@ import (
 
 	"wsproxy/config"
 	"wsproxy/lifecycle"
+	"wsproxy/proxy"
 	"wsproxy/proxy/frame"
 	"wsproxy/telemetry"
 	"wsproxy/tlsconf"
@@ -73,6 +74,9 @@ func (gen *generation) telemetryRoutes() []telemetry.Route {
 			route.LostCode = lifecycle.NoCode
 		}
 		all = append(all, route)
+	}
+	if gen.forwards() {
+		all = append(all, telemetry.Route{Name: proxy.ForwardRoute, Mode: lifecycle.ModeForward})
 	}
 	return all
 }

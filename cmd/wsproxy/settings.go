@@ -28,6 +28,9 @@ func (gen *generation) listenerSettings() ([]proxy.Listener, error) {
 		for _, n := range c.Trust.Proxies {
 			l.TrustedProxies = append(l.TrustedProxies, n.Prefix)
 		}
+		if c.Mode == config.ModeForward {
+			l.Forward = gen.forward.Forward
+		}
 		var err error
 		if l.TLS, err = gen.serverTLS(c.TLS); err != nil {
 			return nil, fmt.Errorf("listeners[%d].tls: %w", i, err)
@@ -118,27 +121,19 @@ func (gen *generation) route(r config.Route, g *group) (*servedRoute, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := r.Timeouts
+	p := policy(r.Timeouts, r.Keepalive)
+	p.OnUpstreamLost, p.FIN = frame.CloseCode(r.OnUpstreamLost.Code()), r.OnUpstreamLost == config.UpstreamLostFIN
+	p.Sizes = frame.Limits{Frame: uint64(r.Limits.MaxFrame), Message: uint64(r.Limits.MaxMessage)}
+	p.Rates = relay.Rates{
+		Messages: r.Limits.MessagesPerSecond, Bytes: float64(r.Limits.BytesPerSecond), Throttle: r.Limits.OnExcess == config.OnExcessThrottle,
+	}
 	kind, name := r.Identity.Parts()
-	framing := map[config.Framing]frame.Mode{config.FramingObserve: frame.ModeObserve, config.FramingOff: frame.ModeOff}
 	route := &proxy.Route{
 		Name: r.Name, Match: r.Match, Origin: origins.Allow, Limiter: gen.limiter("route "+r.Name, routeLimits(r.Limits)),
 		RejectHTTP: r.HTTP == config.PlainHTTPReject, OwnHost: !r.PreserveHost, ServerTiming: r.ServerTiming,
-		Framing: framing[r.Framing], Retries: r.Retries, Handshake: time.Duration(t.Handshake),
-		Policy: relay.Policy{
-			Idle: time.Duration(t.Idle), MaxLifetime: time.Duration(t.MaxLifetime), Write: time.Duration(t.Write),
-			Close: time.Duration(t.Close), HalfClose: time.Duration(t.HalfClose),
-			OnUpstreamLost: frame.CloseCode(r.OnUpstreamLost.Code()), FIN: r.OnUpstreamLost == config.UpstreamLostFIN,
-			Sizes: frame.Limits{Frame: uint64(r.Limits.MaxFrame), Message: uint64(r.Limits.MaxMessage)},
-			Rates: relay.Rates{
-				Messages: r.Limits.MessagesPerSecond, Bytes: float64(r.Limits.BytesPerSecond), Throttle: r.Limits.OnExcess == config.OnExcessThrottle,
-			},
-			Keepalive: relay.Keepalive{
-				Client: time.Duration(r.Keepalive.Interval), Upstream: time.Duration(r.Keepalive.UpstreamInterval), Timeout: time.Duration(r.Keepalive.Timeout),
-			},
-		},
-		Identity: proxy.Identity{Kind: kind, Name: name},
-		Upstream: gen.upstream(g, cmp.Or(gen.egresses[r.Egress], g.egress), egress.Timeouts{Connect: time.Duration(t.Connect), Proxy: time.Duration(t.Proxy), TLS: time.Duration(t.TLS)}),
+		Framing: framing(r.Framing), Retries: r.Retries, Handshake: time.Duration(r.Timeouts.Handshake),
+		Policy: p, Identity: proxy.Identity{Kind: kind, Name: name},
+		Upstream: gen.upstream(g, cmp.Or(gen.egresses[r.Egress], g.egress), dialTimeouts(r.Timeouts)),
 	}
 	served := &servedRoute{Route: route, guard: guard}
 	if guard != nil {
