@@ -22,6 +22,7 @@ type connectionDocument struct {
 	Client         string          `json:"client"`
 	Subprotocol    *string         `json:"subprotocol"`
 	Compression    bool            `json:"compression"`
+	Tunnel         *tunnelDocument `json:"tunnel"` // null unless the client asked for one, and until its first bytes are seen
 	Phases         []phaseDocument `json:"phases"`
 	UpstreamFlow   flowDocument    `json:"upstream_flow"`
 	DownstreamFlow flowDocument    `json:"downstream_flow"`
@@ -35,6 +36,13 @@ type phaseDocument struct {
 	Duration *float64 `json:"duration"` // null while it runs
 	Attempt  uint8    `json:"attempt"`  // 0 in phases that are not retried
 	Error    *string  `json:"error"`
+}
+
+// tunnelDocument is what the first bytes of a tunnel have shown.
+type tunnelDocument struct {
+	Protocol   string  `json:"protocol"` // websocket, tls or other
+	ServerName *string `json:"server_name"`
+	ALPN       *string `json:"alpn"` // with commas
 }
 
 type flowDocument struct {
@@ -87,12 +95,20 @@ func describe(c *lifecycle.Connection) connectionDocument {
 		Client:         f.Client,
 		Subprotocol:    orNull(f.Subprotocol),
 		Compression:    f.Compressed,
+		Tunnel:         describeTunnel(&f),
 		Phases:         describePhases(c.Timeline()),
 		UpstreamFlow:   describeFlow(c.Flow(lifecycle.Upstream)),
 		DownstreamFlow: describeFlow(c.Flow(lifecycle.Downstream)),
 		RTT:            rttDocument{Client: describeRTT(c, lifecycle.LegClient), Upstream: describeRTT(c, lifecycle.LegUpstream)},
 		Close:          describeClose(c.Closing()),
 	}
+}
+
+func describeTunnel(f *lifecycle.Facts) *tunnelDocument {
+	if f.Tunnel == lifecycle.TunnelNone {
+		return nil
+	}
+	return &tunnelDocument{Protocol: f.Tunnel.String(), ServerName: orNull(f.ServerName), ALPN: orNull(f.ALPN)}
 }
 
 func describePhases(marks []lifecycle.Mark) []phaseDocument {

@@ -54,6 +54,12 @@ func (w *watcher) identity() []slog.Attr {
 	a.text("egress", f.Egress)
 	a.text("host", f.Host)
 	a.text("path", f.Path)
+	if f.Mode == lifecycle.ModeForward {
+		a.text("mode", f.Mode.String())
+		a.text("method", f.Method)
+	}
+	a.text("tunnel", f.Tunnel.String())
+	a.text("server_name", f.ServerName)
 	a.text("subprotocol", f.Subprotocol)
 	return a
 }

@@ -185,7 +185,9 @@ func (k flowKey) attributes() list {
 }
 
 func (k activeKey) attributes() list {
-	return list{keyMode.String(k.Mode.String()), keyRouteName.String(k.Route), keyUpstreamName.String(k.Upstream), keyConfigCurrent.Bool(k.current)}
+	l := list{keyMode.String(k.Mode.String()), keyRouteName.String(k.Route), keyConfigCurrent.Bool(k.current)}
+	l.string(keyUpstreamName, k.Upstream) // forward traffic has none
+	return l
 }
 
 func (k dropKey) attributes() list {

@@ -55,7 +55,7 @@ func (w *watcher) endedEvent(o *lifecycle.Outcome, level slog.Level, phases []ph
 	*l = append(*l, keyConnectionDuration.Float64(o.At.Sub(w.conn.Opened()).Seconds()))
 	l.close(o.Close)
 	l.string(keyFraming, w.conn.Facts().Framing)
-	l.totals(o)
+	l.totals(o, w.tunnel)
 	w.tel.events.emit(w.server, eventConnectionClosed, level, *l)
 }
 
@@ -65,11 +65,13 @@ func (w *watcher) eventAttributes(l *list) {
 	l.string(keyMode, f.Mode.String())
 	l.string(keyRouteName, f.Route)
 	l.string(keyUpstreamName, f.Upstream)
-	l.string(keyTargetName, f.Target)
+	l.text(keyTargetName, f.Target)
 	l.string(keyEgressName, f.Egress)
 	l.client(f.Client)
 	l.string(keyIdentityHash, f.Identity)
 	l.string(keyUpstreamAddress, w.peer)
+	l.string(keyTunnelProtocol, f.Tunnel.String())
+	l.text(keyTunnelServerName, f.ServerName)
 	l.text(keyURLPath, f.Path)
 	l.text(keyWebsocketSubprotocol, f.Subprotocol)
 	l.text(keyWebsocketExtensions, f.Extensions)

@@ -83,6 +83,10 @@ func (m *metrics) zero(s *Settings) {
 	for _, r := range s.Routes {
 		m.zeroRoute(r.Name)
 		m.zeroCloses(r, s.DrainCode)
+		if r.Mode == lifecycle.ModeForward {
+			m.zeroTunnels(r)
+			continue
+		}
 		m.zeroRetries(r.Upstream)
 		if r.Identity {
 			m.zeroReconnects(r.Name)
@@ -96,6 +100,13 @@ func (m *metrics) zero(s *Settings) {
 func (m *metrics) zeroReconnects(route string) {
 	for _, cause := range lifecycle.Causes() {
 		m.reconnects.add(reconnectKey{route, cause}, 0)
+	}
+}
+
+func (m *metrics) zeroTunnels(r Route) {
+	m.tunnels.add(r.Mode, 0)
+	for _, i := range []lifecycle.Initiator{lifecycle.InitiatorClient, lifecycle.InitiatorUpstream} {
+		m.closes.add(closeKey{r.Name, lifecycle.CauseTunnelEnd, i, lifecycle.LegNone, closeCodeClass(lifecycle.NoCode)}, 0)
 	}
 }
 

@@ -21,6 +21,7 @@ type metrics struct {
 	lookups   *sets[lookup]
 	phases    *sets[phaseKey]
 	lifetimes *sets[closeKey]
+	tunnelled *sets[tunnelKey]
 
 	unuseds  *tallies[struct{}]
 	accepts  *tallies[string]
@@ -35,6 +36,7 @@ type metrics struct {
 	retransmits *tallies[measured]
 	reconnects  *tallies[reconnectKey]
 	former      *former
+	tunnels     *tallies[lifecycle.Mode] // open ones
 }
 
 // exchange is a request and its response.
@@ -64,6 +66,11 @@ type closeKey struct {
 	code      string
 }
 
+type tunnelKey struct {
+	mode  lifecycle.Mode
+	cause lifecycle.Cause
+}
+
 type retryKey struct {
 	upstream string
 	failed   lifecycle.Reason
@@ -77,6 +84,7 @@ func newMetrics(s *Settings) *metrics {
 		failures: newTallies(phaseKey.failure), refusals: newTallies(phaseKey.refusal), closes: newTallies(closeKey.attributes),
 		retries: newTallies(retryKey.attributes), measured: newSets(measured.attributes), retransmits: newTallies(measured.attributes),
 		reconnects: newTallies(reconnectKey.attributes), former: newFormer(),
+		tunnels: newTallies(modeAttributes), tunnelled: newSets(tunnelKey.attributes),
 	}
 	m.zero(s)
 	return m
@@ -94,6 +102,7 @@ func (m *metrics) observe(o metric.Observer, on *instruments) {
 	m.reloads.observe(o, on.configReloads)
 	m.retransmits.observe(o, on.tcpRetransmits)
 	m.reconnects.observe(o, on.connectionReconnects)
+	m.tunnels.observe(o, on.tunnelActive)
 }
 
 // accepted counts a connection that asked for an upgrade, or that failed before it could.
@@ -147,6 +156,22 @@ func (m *metrics) closed(ctx context.Context, route string, c *lifecycle.Connect
 	m.closes.add(k, 1)
 	k.leg, k.code = lifecycle.LegNone, ""
 	m.on.Load().connectionDuration.Record(ctx, o.At.Sub(c.Opened()).Seconds(), m.lifetimes.of(k).record...)
+}
+
+// tunnelOpened counts an opaque tunnel.
+func (m *metrics) tunnelOpened(mode lifecycle.Mode) {
+	if m != nil {
+		m.tunnels.add(mode, 1)
+	}
+}
+
+func (m *metrics) tunnelClosed(ctx context.Context, c *lifecycle.Connection, o *lifecycle.Outcome) {
+	if m == nil {
+		return
+	}
+	mode := c.Facts().Mode
+	m.tunnels.add(mode, -1)
+	m.on.Load().tunnelDuration.Record(ctx, o.At.Sub(c.Opened()).Seconds(), m.tunnelled.of(tunnelKey{mode, o.Close.Cause}).record...)
 }
 
 // phase records how long a step took. A transfer's life has its own histogram.
@@ -257,3 +282,9 @@ func (k retryKey) attributes() list {
 }
 
 func routeAttributes(route string) list { return list{keyRouteName.String(route)} }
+
+func modeAttributes(m lifecycle.Mode) list { return list{keyMode.String(m.String())} }
+
+func (k tunnelKey) attributes() list {
+	return append(modeAttributes(k.mode), keyCloseCause.String(k.cause.String()))
+}

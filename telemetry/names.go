@@ -97,6 +97,9 @@ const (
 	keyTotalUpstreamBytes        attribute.Key = "wsproxy.total.upstream.bytes"
 	keyTotalUpstreamMessages     attribute.Key = "wsproxy.total.upstream.messages"
 	keyTotalUpstreamStall        attribute.Key = "wsproxy.total.upstream.stall"
+	keyTunnelALPN                attribute.Key = "wsproxy.tunnel.alpn"
+	keyTunnelProtocol            attribute.Key = "wsproxy.tunnel.protocol"
+	keyTunnelServerName          attribute.Key = "wsproxy.tunnel.server_name"
 	keyUpstreamAddress           attribute.Key = "wsproxy.upstream.address"
 	keyUpstreamName              attribute.Key = "wsproxy.upstream.name"
 	keyViolationKind             attribute.Key = "wsproxy.violation.kind"
@@ -106,6 +109,8 @@ const (
 )
 
 const (
+	spanConnect            = "CONNECT"
+	spanSOCKS5             = "SOCKS5"
 	spanRequest            = "request"
 	spanTLSServerHandshake = "TLS server handshake"
 	spanDNSLookup          = "DNS lookup"
@@ -116,6 +121,8 @@ const (
 	spanWebsocketUpgrade   = "websocket upgrade"
 	spanWebsocketTransfer  = "websocket transfer"
 	spanWebsocketClose     = "websocket close"
+	spanTunnelTransfer     = "tunnel transfer"
+	spanTunnelClose        = "tunnel close"
 	spanWsproxyStart       = "wsproxy start"
 	spanWsproxyDrain       = "wsproxy drain"
 )
@@ -170,6 +177,8 @@ func describedMetrics() []described {
 		{"wsproxy.tcp.retransmits", false, []string{"wsproxy.leg"}},
 		{"wsproxy.stall.time", false, []string{"wsproxy.direction", "wsproxy.route.name"}},
 		{"wsproxy.protocol.violations", false, []string{"wsproxy.direction", "wsproxy.violation.kind", "wsproxy.route.name"}},
+		{"wsproxy.tunnel.active", false, []string{"wsproxy.mode"}},
+		{"wsproxy.tunnel.duration", true, []string{"wsproxy.mode", "wsproxy.close.cause"}},
 		{"wsproxy.upstream.retries", false, []string{"wsproxy.upstream.name", "error.type"}},
 		{"wsproxy.system.status", false, []string{"wsproxy.system.state"}},
 		{"wsproxy.config.reloads", false, []string{"error.type"}},

@@ -64,7 +64,7 @@ func spanEntry(name string, kind trace.SpanKind) string {
 	switch {
 	case strings.HasPrefix(name, "state "):
 		return "state {wsproxy.system.state}"
-	case kind == trace.SpanKindServer && name != spanRequest:
+	case kind == trace.SpanKindServer && name != spanRequest && name != spanConnect && name != spanSOCKS5:
 		return "{http.request.method} {http.route}"
 	}
 	return name
@@ -83,6 +83,7 @@ func TestEmittedNamesAreTheSchemas(t *testing.T) {
 		y.Enter(lifecycle.StateDraining, "SIGTERM")
 		mix(h)
 		everyAttribute(h)
+		everyTunnelAttribute(h)
 		h.losses.add(signalTraces, lossQueueFull, 1)
 		h.Reloaded(lifecycle.Reload{Cause: "SIGHUP", Generation: 2, Changed: []string{"chat"}})
 		h.Reloaded(lifecycle.Reload{Cause: "SIGHUP", Generation: 2, Failure: lifecycle.ReloadInvalid, Err: errors.New("routes: missing")})

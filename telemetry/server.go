@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"go.opentelemetry.io/otel/baggage"
@@ -29,7 +30,7 @@ func (w *watcher) beginServer(ctx context.Context) context.Context {
 		ctx = baggage.ContextWithoutBaggage(ctx)
 	}
 	span := w.tel.tracing.root(parent, serverName(f.Method, f.Pattern), trace.SpanKindServer, w.conn.Accepted, serverAttributes(w.conn, &f), links...)
-	w.setup.server, w.server, w.setup.named, w.ctx = span, span.context, f.Pattern != "", nil
+	w.setup.server, w.server, w.setup.named, w.ctx = span, span.context, f.Route != "", nil
 	id := w.server.TraceID().String()
 	w.conn.SetTrace(id, "00-"+id+"-"+w.server.SpanID().String()+"-"+w.server.TraceFlags().String())
 	if t := w.setup.tls; t != nil {
@@ -52,6 +53,12 @@ func startServer(ctx context.Context, t trace.Tracer, name string, at time.Time,
 }
 
 func serverName(m, pattern string) string {
+	switch m {
+	case lifecycle.MethodSOCKS5:
+		return spanSOCKS5
+	case http.MethodConnect:
+		return spanConnect
+	}
 	m = method(m)
 	if m == other {
 		m = "HTTP"
@@ -65,7 +72,11 @@ func serverName(m, pattern string) string {
 // serverAttributes are those known when the request head is complete.
 func serverAttributes(c *lifecycle.Connection, f *lifecycle.Facts) list {
 	l := make(list, 0, 20)
-	l.string(keyHTTPRequestMethod, method(f.Method))
+	protocol := "socks"
+	if f.Method != lifecycle.MethodSOCKS5 {
+		protocol = "http"
+		l.string(keyHTTPRequestMethod, method(f.Method))
+	}
 	l.string(keyHTTPRoute, f.Pattern)
 	l.string(keyURLScheme, scheme(f.Scheme))
 	l.text(keyURLPath, f.Path)
@@ -73,7 +84,7 @@ func serverAttributes(c *lifecycle.Connection, f *lifecycle.Facts) list {
 	l.peer(c.Client)
 	l.client(f.Client)
 	l.text(keyUserAgentOriginal, f.UserAgent)
-	l.string(keyNetworkProtocolName, "http")
+	l.string(keyNetworkProtocolName, protocol)
 	l.text(keyNetworkProtocolVersion, f.Protocol)
 	l.string(keyConnectionID, c.ID)
 	l.string(keyMode, f.Mode.String())
@@ -101,7 +112,7 @@ func (w *watcher) endServer(at time.Time, status int, failure *lifecycle.Failure
 	}
 	if w.sampled() {
 		span.set(w.resultAttributes(status, failure))
-		if failure != nil && isServerError(status, failure.Reason) {
+		if failure != nil && w.isServerError(status, failure) {
 			span.fail(failure.Phase.String() + ": " + failure.Reason.String())
 		}
 	}
@@ -111,15 +122,19 @@ func (w *watcher) endServer(at time.Time, status int, failure *lifecycle.Failure
 func (w *watcher) resultAttributes(status int, failure *lifecycle.Failure) list {
 	f := w.conn.Facts()
 	l := make(list, 0, 10)
+	if !f.Granted.IsZero() { // what came of the tunnel's content is told by the spans below
+		status = grantedStatus(&f)
+	}
 	l.int(keyHTTPResponseStatusCode, status)
 	if !w.setup.named { // else the span has them from its start
 		l.string(keyHTTPRoute, f.Pattern)
 		l.string(keyRouteName, f.Route)
 		l.string(keyUpstreamName, f.Upstream)
 	}
-	l.string(keyTargetName, f.Target)
+	l.text(keyTargetName, f.Target)
 	l.string(keyEgressName, f.Egress)
 	l.string(keyIdentityHash, f.Identity)
+	l.tunnel(&f)
 	if failure != nil {
 		l.string(keyPhaseName, failure.Phase.String())
 		l.failure(failure.Reason)
@@ -131,10 +146,32 @@ func (w *watcher) resultAttributes(status int, failure *lifecycle.Failure) list 
 	return l
 }
 
+// tunnel tells what is in a tunnel.
+func (l *list) tunnel(f *lifecycle.Facts) {
+	l.string(keyTunnelProtocol, f.Tunnel.String())
+	l.text(keyTunnelServerName, f.ServerName)
+	l.text(keyTunnelALPN, f.ALPN)
+	if f.Tunnel == lifecycle.TunnelWebSocket {
+		l.text(keyURLPath, f.Path)
+	}
+}
+
+// grantedStatus is what a tunnel was granted with; SOCKS5 has no such status.
+func grantedStatus(f *lifecycle.Facts) int {
+	if f.Method == lifecycle.MethodSOCKS5 {
+		return 0
+	}
+	return 200
+}
+
 // isServerError says whether a failure is one of a SERVER span: 5xx, or no answer, because the client
-// left before it or because none could be given. 4xx is the client's.
-func isServerError(status int, r lifecycle.Reason) bool {
-	return status >= 500 || status == 0 || r == lifecycle.ReasonClientGone
+// left before it or because none could be given. 4xx is the client's, and so is what SOCKS5, which has no
+// status, is refused.
+func (w *watcher) isServerError(status int, f *lifecycle.Failure) bool {
+	if f.Kind() == lifecycle.OutcomeRejected && w.conn.Facts().Method == lifecycle.MethodSOCKS5 {
+		return false
+	}
+	return status >= 500 || status == 0 || f.Reason == lifecycle.ReasonClientGone
 }
 
 // failedHead makes the root span of a connection that failed before its request was complete: of the
@@ -160,7 +197,7 @@ func (w *watcher) failedHead(o *lifecycle.Outcome) {
 	attrs.string(keyPhaseName, o.Failure.Phase.String())
 	attrs.failure(o.Failure.Reason)
 	status := lifecycle.ReasonNone
-	if isServerError(o.Status, o.Failure.Reason) {
+	if w.isServerError(o.Status, o.Failure) {
 		status = o.Failure.Reason
 	}
 	w.root(spanRequest, trace.SpanKindServer, w.conn.Accepted, o.At, status, attrs)

@@ -108,6 +108,11 @@ var timelines = []struct {
 		s.upgrade()
 		s.relay(time.Second, lifecycle.Close{Cause: lifecycle.CauseUpstreamReset, Initiator: lifecycle.InitiatorUpstream, Code: lifecycle.NoCode, FrameTruncated: true})
 	}},
+	{"tunnel", Settings{}, opaqueTunnel("CONNECT")},
+	{"tunnel_socks5", Settings{}, opaqueTunnel(lifecycle.MethodSOCKS5)},
+	{"tunnel_websocket", Settings{}, webSocketTunnel},
+	{"tunnel_refused", Settings{}, refusedInTunnel},
+	{"tunnel_denied", Settings{}, deniedSOCKS},
 	{"unused", Settings{}, func(s *script) {
 		s.step(lifecycle.Step{Phase: lifecycle.PhaseRequest}, time.Second, errors.New("EOF"), nil)
 		s.c.Unused()

@@ -44,14 +44,18 @@ func (t *transfer) cut(at time.Time, final bool) {
 	l = append(l, keySegmentIndex.Int(t.number), keySegmentFinal.Bool(final))
 	for i, d := range []lifecycle.Direction{lifecycle.Upstream, lifecycle.Downstream} {
 		now, before := sumsOf(w.conn.Flow(d)), t.counted[i]
-		l.sums(segmentKeys[i], sums{now.bytes - before.bytes, now.messages - before.messages, now.stall - before.stall})
+		l.sums(segmentKeys[i], sums{now.bytes - before.bytes, now.messages - before.messages, now.stall - before.stall}, w.tunnel)
 		t.counted[i] = now
 	}
 	var links []trace.Link
 	if t.before.IsValid() {
 		links = append(links, trace.Link{SpanContext: t.before})
 	}
-	t.before = w.part(spanWebsocketTransfer, t.begun, at, links, l)
+	name := spanWebsocketTransfer
+	if w.tunnel {
+		name = spanTunnelTransfer
+	}
+	t.before = w.part(name, t.begun, at, links, l)
 	t.begun = at
 	t.number++
 }
@@ -70,14 +74,18 @@ var (
 	}
 )
 
-func (l *list) sums(k sumKeys, s sums) {
-	*l = append(*l, k.bytes.Int64(int64(s.bytes)), k.messages.Int64(int64(s.messages)), k.stall.Float64(s.stall.Seconds()))
+// sums adds one direction's sums; an opaque tunnel has no messages.
+func (l *list) sums(k sumKeys, s sums, tunnel bool) {
+	*l = append(*l, k.bytes.Int64(int64(s.bytes)), k.stall.Float64(s.stall.Seconds()))
+	if !tunnel {
+		*l = append(*l, k.messages.Int64(int64(s.messages)))
+	}
 }
 
 // totals adds both directions' sums of a connection that ended.
-func (l *list) totals(o *lifecycle.Outcome) {
+func (l *list) totals(o *lifecycle.Outcome, tunnel bool) {
 	for i, c := range []*lifecycle.Counts{&o.Upstream, &o.Down} {
-		l.sums(totalKeys[i], sums{c.Bytes, c.Messages(), c.Stall})
+		l.sums(totalKeys[i], sums{c.Bytes, c.Messages(), c.Stall}, tunnel)
 	}
 }
 
@@ -118,8 +126,12 @@ func (w *watcher) closeSpan(o *lifecycle.Outcome) {
 	l.string(keyConnectionID, w.conn.ID)
 	l.close(o.Close)
 	l.string(keyFraming, w.conn.Facts().Framing)
-	l.totals(o)
-	w.part(spanWebsocketClose, begun, ended, nil, l)
+	l.totals(o, w.tunnel)
+	name := spanWebsocketClose
+	if w.tunnel {
+		name = spanTunnelClose
+	}
+	w.part(name, begun, ended, nil, l)
 }
 
 func (l *list) close(c lifecycle.Close) {

@@ -23,6 +23,7 @@ type watcher struct {
 	server trace.SpanContext // of the SERVER span; not valid with tracing off
 	peer   string            // address of the socket towards the upstream
 	label  string            // route.name on metrics
+	tunnel bool              // open, and opaque
 	open   *transfer         // nil before the 101 and for a connection that is not sampled
 	ctx    context.Context   // background's; nil when it is to be made anew
 }
@@ -154,7 +155,11 @@ func (w *watcher) opened(s *lifecycle.Step) {
 	ctx := w.background()
 	w.tel.metrics.opened(w.label)
 	w.tel.metrics.reconnected(w.conn, w.label, s.Begun)
-	w.tel.metrics.handshake(ctx, w.conn, s.Begun.Sub(w.setup.head), statusSwitching, lifecycle.ReasonNone)
+	f := w.conn.Facts()
+	if w.tunnel = f.Tunnel.Opaque(); w.tunnel {
+		w.tel.metrics.tunnelOpened(f.Mode)
+	}
+	w.answered(ctx, s.Begun, statusSwitching, lifecycle.ReasonNone)
 	w.setup = nil
 	w.accessOpened()
 	w.ctx = nil
@@ -170,6 +175,21 @@ func (w *watcher) closed(o *lifecycle.Outcome) {
 	}
 	w.closeSpan(o)
 	w.tel.metrics.closed(w.background(), w.label, w.conn, o)
+	if w.tunnel {
+		w.tel.metrics.tunnelClosed(w.background(), w.conn, o)
+	}
+}
+
+// answered records the request as the client saw it. A tunnel's answer was there when it was granted.
+func (w *watcher) answered(ctx context.Context, at time.Time, status int, failed lifecycle.Reason) {
+	f := w.conn.Facts()
+	if f.Method == lifecycle.MethodSOCKS5 { // not a request of HTTP
+		return
+	}
+	if !f.Granted.IsZero() {
+		at, status, failed = f.Granted, grantedStatus(&f), lifecycle.ReasonNone
+	}
+	w.tel.metrics.handshake(ctx, w.conn, at.Sub(w.setup.head), status, failed)
 }
 
 // failedSetup tells of a connection that never upgraded.
@@ -182,7 +202,7 @@ func (w *watcher) failedSetup(o *lifecycle.Outcome) {
 	ctx := w.background()
 	w.tel.metrics.failed(w.label, o)
 	if !w.setup.head.IsZero() {
-		w.tel.metrics.handshake(ctx, w.conn, o.At.Sub(w.setup.head), o.Status, o.Failure.Reason)
+		w.answered(ctx, o.At, o.Status, o.Failure.Reason)
 	}
 }
 

@@ -171,7 +171,7 @@ func field(name string) string {
 }
 
 var initialisms = map[string]string{
-	"id": "ID", "http": "HTTP", "dns": "DNS", "tls": "TLS", "tcp": "TCP", "url": "URL", "io": "IO", "cpu": "CPU", "connect": "Connect", "socks5": "SOCKS5",
+	"id": "ID", "http": "HTTP", "dns": "DNS", "tls": "TLS", "tcp": "TCP", "url": "URL", "io": "IO", "cpu": "CPU", "connect": "Connect", "socks5": "SOCKS5", "alpn": "ALPN",
 }
 
 // identifier turns a name of the schema into Go's MixedCaps. The namespace wsproxy is left out.
