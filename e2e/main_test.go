@@ -45,6 +45,7 @@ func TestEndToEnd(t *testing.T) {
 	}{
 		{"connections", h.connections},
 		{"clients", h.clients},
+		{"forward", h.forward},
 		{"large messages", h.largeMessages},
 		{"open connections", h.openConnections},
 		{"other settings", h.otherSettings},

@@ -72,6 +72,7 @@ type settings struct {
 	logLevel  string // empty: info
 	files     int    // limit of open files; 0: as it is
 	trusted   object // of both listeners; nil: nobody
+	forward   object // not nil: both listeners are in forward mode
 	clientCA  string // of the listener with TLS; empty: it asks for no certificate
 }
 
@@ -140,6 +141,14 @@ func (s *settings) document(t *testing.T) []byte {
 		"routes":    s.routes, "upstreams": s.upstreams, "telemetry": s.telemetry, "drain": s.drain,
 		"admin": object{"address": "127.0.0.1:0"},
 	}
+	if s.forward != nil {
+		for _, l := range c["listeners"].([]object) {
+			l["mode"] = "forward"
+		}
+		c["forward"] = s.forward
+		delete(c, "routes")
+		delete(c, "upstreams")
+	}
 	if s.logLevel != "" {
 		c["log"] = object{"level": s.logLevel}
 	}
@@ -158,6 +167,8 @@ type line struct {
 	Message string `json:"msg"`
 	Path    string `json:"path"`
 	Client  string `json:"client"`
+	Method  string `json:"method"`
+	Tunnel  string `json:"tunnel"`
 	TraceID string `json:"trace_id"`
 }
 

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"net"
@@ -41,11 +40,6 @@ type Forward struct {
 	Framing   frame.Mode    // of WebSockets
 	Handshake time.Duration // from the complete request to the tunnel or the 101; 0: 10 s
 	Policy    relay.Policy
-
-	// Intercept returns how TLS to a server name is terminated here, nil if it is to stay opaque. Secure
-	// then does TLS with the target. Both or neither is nil.
-	Intercept func(serverName string) *tls.Config
-	Secure    func(ctx context.Context, conn net.Conn, serverName string) (net.Conn, error)
 
 	route *Route
 	plain http.Handler

@@ -1,0 +1,40 @@
+"""A WebSocket client behind a proxy that sends one message, wants it back, and leaves. Arguments: library, URL, CA, proxy's URL. Prints JSON."""
+
+import asyncio
+import json
+import ssl
+import sys
+from urllib.parse import urlsplit
+
+library, url, ca, proxy = sys.argv[1:]
+
+
+async def with_aiohttp():
+    import aiohttp
+
+    context = ssl.create_default_context(cafile=ca) if url.startswith("wss:") else None
+    async with aiohttp.ClientSession() as session:
+        async with session.ws_connect(url.replace("ws", "http", 1), proxy=proxy, ssl=context, protocols=["chat.v2"]) as ws:
+            await ws.send_str("hello")
+            echo = await ws.receive_str()
+            await ws.close(code=1000)
+            return {"echo": echo, "code": ws.close_code}
+
+
+def with_websocket_client():
+    import websocket
+
+    p = urlsplit(proxy)
+    auth = (p.username, p.password) if p.username else None
+    ws = websocket.create_connection(
+        url, http_proxy_host=p.hostname, http_proxy_port=p.port, http_proxy_auth=auth, proxy_type="http",
+        http_no_proxy=["nowhere"], sslopt={"ca_certs": ca}, subprotocols=["chat.v2"], timeout=10,
+    )
+    ws.send("hello")
+    echo = ws.recv()
+    ws.close(status=1000)
+    return {"echo": echo, "code": 1000}
+
+
+seen = asyncio.run(with_aiohttp()) if library == "aiohttp" else with_websocket_client()
+print(json.dumps(seen), flush=True)
