@@ -111,7 +111,7 @@ func (y *System) State() State {
 // Ready says whether new connections are welcome.
 func (y *System) Ready() bool {
 	s := y.State()
-	return s == StateOperational || s == StateReloading
+	return s == StateOperational || s == StateReloading || s == StateUpgrading
 }
 
 // History returns the states entered, in order: all of the start and the latest after it.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cloudflare/tableflip"
 	"github.com/oklog/ulid/v2"
 
 	"wsproxy/access"
@@ -50,6 +51,7 @@ type app struct {
 
 // options are what a configuration can't say.
 type options struct {
+	upgrader  *tableflip.Upgrader  // nil: sockets are neither inherited nor handed on
 	file      string               // that the configuration comes from and reloads read; empty: none
 	resolver  *net.Resolver        // nil: the system's
 	observers []lifecycle.Observer // beside telemetry
@@ -134,7 +136,7 @@ func (a *app) bind() (cause string, err error) {
 		return "", err
 	}
 	address := string(a.current().cfg.Admin.Address)
-	if a.adminAddr, err = a.listen("admin", address); err != nil {
+	if a.adminAddr, err = a.listen(adminSocket(address), address); err != nil {
 		return "", fmt.Errorf("admin.address: %w", err)
 	}
 	var all []string

@@ -46,9 +46,6 @@ func (a *app) bindListeners(gen *generation, there []*bound) ([]*bound, error) {
 	return all, nil
 }
 
-// listen opens a socket.
-func (a *app) listen(_, address string) (net.Listener, error) { return net.Listen("tcp", address) }
-
 // exchange serves what is new among next, changes what is changed and leaves what is gone.
 func (a *app) exchange(next []*bound) error {
 	former := a.listeners
@@ -65,7 +62,7 @@ func (a *app) exchange(next []*bound) error {
 	}
 	for _, b := range former {
 		if !slices.ContainsFunc(next, func(o *bound) bool { return o.Listener == b.Listener }) {
-			a.proxy.Leave(b.Listener)
+			unlisten(b.Listener, func() { a.proxy.Leave(b.Listener) })
 		}
 	}
 	return errors.Join(errs...)

@@ -18,6 +18,9 @@ import (
 // so, and the open ones leave until drain.timeout or a further signal.
 func (a *app) drain(cause string, handed bool, again <-chan os.Signal) {
 	a.system.Enter(lifecycle.StateDraining, cause)
+	if u := a.options.upgrader; u != nil {
+		u.Stop() // a new process that is not ready yet is of no use
+	}
 	c := a.current().cfg.Drain
 	d := proxy.Drain{Spread: time.Duration(c.Spread), Code: c.Code, Reason: c.Reason}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.Timeout))
@@ -30,7 +33,9 @@ func (a *app) drain(cause string, handed bool, again <-chan os.Signal) {
 	ended := a.telemetry.Drain(telemetry.Drain{Connections: a.registry.Snapshot().Open()})
 	if handed {
 		a.proxy.LeaveAll()
+		a.admin.Close() // whoever asks now is to be answered by the new process
 	} else {
+		a.notifyStopping(cause)
 		a.proxy.Refuse(d)
 	}
 	a.proxy.Drain(ctx, d)

@@ -18,7 +18,7 @@ import (
 const defaultConfig = "wsproxy.yaml"
 
 func serveCommand() *cobra.Command {
-	var file, listen, upstream string
+	var file, listen, upstream, pidFile string
 	c := &cobra.Command{
 		Use:   "serve [--config FILE | --listen ADDRESS --upstream URL]",
 		Short: "Run the proxy",
@@ -27,6 +27,7 @@ func serveCommand() *cobra.Command {
   wsproxy serve --listen :8080 --upstream ws://localhost:9000
 
 Without either, wsproxy.yaml in the working folder is read. SIGHUP reads the configuration again.
+SIGUSR2 starts the program's file anew, hands it the sockets, and drains open connections.
 SIGTERM and interrupt drain open connections; a second one stops at once.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -34,15 +35,23 @@ SIGTERM and interrupt drain open connections; a second one stops at once.`,
 			if err != nil {
 				return err
 			}
+			upgrader, err := newUpgrader(pidFile)
+			if err != nil {
+				return err
+			}
+			if upgrader != nil {
+				defer upgrader.Stop()
+			}
 			signals := make(chan os.Signal, 8)
-			signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
+			signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP, upgradeSignal)
 			defer signal.Stop(signals)
-			return serve(c.Context(), cfg, options{file: path}, signals)
+			return serve(c.Context(), cfg, options{file: path, upgrader: upgrader}, signals)
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "configuration `FILE`")
 	c.Flags().StringVarP(&listen, "listen", "l", "", "`ADDRESS` to accept clients on, as :8080")
 	c.Flags().StringVarP(&upstream, "upstream", "u", "", "`URL` of the upstream, as ws://localhost:9000")
+	c.Flags().StringVar(&pidFile, "pid-file", "", "`FILE` for the process id, written when it is ready and after each upgrade")
 	return c
 }
 
@@ -94,20 +103,47 @@ func serve(ctx context.Context, cfg *config.Config, o options, signals <-chan os
 	if err := a.start(); err != nil {
 		return err
 	}
-	watching, stop := context.WithCancel(ctx)
+	beside, stop := context.WithCancel(ctx)
 	defer stop()
 	if o.file != "" {
-		a.running.Go(func() { a.watch(watching) })
+		a.running.Go(func() { a.watch(beside) })
+	}
+	if err := a.takeOver(); err != nil {
+		return err
 	}
 	a.notifyReady()
+	a.running.Go(func() { a.watchdog(beside) })
+	return a.attend(beside, stop, signals)
+}
+
+// attend does what signals ask for, until one has drained the process. stop ends ctx, and with it what runs beside
+// the proxy.
+func (a *app) attend(ctx context.Context, stop func(), signals <-chan os.Signal) error {
+	upgraded := make(chan error)
 	for {
 		select {
 		case s := <-signals:
-			if s == syscall.SIGHUP {
+			switch s {
+			case syscall.SIGHUP:
 				a.reload(ctx, "SIGHUP")
+			case upgradeSignal:
+				a.running.Go(func() {
+					select {
+					case upgraded <- a.upgrade(ctx, "SIGUSR2"):
+					case <-ctx.Done():
+					}
+				})
+			default:
+				a.drain(s.String(), false, signals)
+				return nil
+			}
+		case err := <-upgraded:
+			if err != nil {
+				a.log.Error("upgrade failed", "error", err)
 				continue
 			}
-			a.drain(s.String(), false, signals)
+			stop()
+			a.drain("a new process has taken over", true, signals)
 			return nil
 		case <-ctx.Done():
 			a.drain("canceled", false, signals)
