@@ -51,7 +51,7 @@ var inTests = []string{"internal"}
 
 // standardOnly are the folders that import nothing but the standard library and, if house says so, our
 // own packages. Their tests may.
-var standardOnly = []string{"lifecycle", "admin", "internal"}
+var standardOnly = []string{"lifecycle", "internal"}
 
 // alsoInTests are siblings that a feature's tests may see: what a listener tells of a failed handshake
 // depends on the configuration that tlsconf makes for it, and what a handshake costs, on egress' dial.

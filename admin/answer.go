@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"net"
 	"net/http"
 	"time"
 )
@@ -33,7 +35,8 @@ type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
-	State  string `json:"state,omitempty"` // of the process, when it is not ready
+	State  string `json:"state,omitempty"`  // of the process, when it is not ready
+	Reason string `json:"reason,omitempty"` // of a closed set, where there is one
 }
 
 func (p problem) write(w http.ResponseWriter) {
@@ -42,9 +45,11 @@ func (p problem) write(w http.ResponseWriter) {
 	send(w, p.Status, p)
 }
 
-func writeJSON(w http.ResponseWriter, document any) {
+func writeJSON(w http.ResponseWriter, document any) { writeStatus(w, http.StatusOK, document) }
+
+func writeStatus(w http.ResponseWriter, status int, document any) {
 	w.Header().Set("Content-Type", "application/json")
-	send(w, http.StatusOK, document)
+	send(w, status, document)
 }
 
 func send(w http.ResponseWriter, status int, document any) {
@@ -72,6 +77,12 @@ func (w *answerWriter) WriteHeader(status int) {
 func (w *answerWriter) Write(p []byte) (int, error) {
 	w.begun = true
 	return w.ResponseWriter.Write(p)
+}
+
+// Hijack is for WebSockets.
+func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.begun = true
+	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
 // Unwrap is for http.ResponseController.

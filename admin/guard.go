@@ -3,18 +3,23 @@ package admin
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/gorilla/websocket"
 )
 
 // guard lets requests through that may come in.
 type guard struct {
-	token *atomic.Pointer[string]
-	hosts map[string]bool // nil: any
-	next  http.Handler
+	token  *atomic.Pointer[string]
+	hosts  map[string]bool // nil: any
+	change *http.ServeMux  // what requests may change
+	next   http.Handler
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -22,27 +27,54 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case g.hosts != nil && !g.hosts[strings.ToLower(r.Host)]:
 		// DNS rebinding: a page's own name was made to mean this address, so that its scripts may read.
 		problem{Status: http.StatusForbidden, Detail: "the Host header is no address of this listener"}.write(w)
-	case r.Method != http.MethodGet && r.Method != http.MethodHead && !(r.Method == http.MethodPut && changeable(r.URL.Path)):
-		w.Header().Set("Allow", allowed(r.URL.Path))
+	case !reads(r) && !g.changes(r):
+		w.Header().Set("Allow", g.allowed(r))
 		problem{Status: http.StatusMethodNotAllowed}.write(w)
 	case !public(r.URL.Path) && !g.admits(r.Header.Get("Authorization")):
 		w.Header().Set("WWW-Authenticate", `Bearer realm="wsproxy admin"`)
 		problem{Status: http.StatusUnauthorized}.write(w)
-	case r.Method == http.MethodPut && foreign(r):
-		problem{Status: http.StatusForbidden, Detail: "a change is application/json and has no other Origin than this address"}.write(w)
+	case !reads(r) && r.Method != http.MethodDelete && !isJSON(r):
+		problem{Status: http.StatusUnsupportedMediaType, Detail: "a change is application/json"}.write(w)
+	case (!reads(r) || websocket.IsWebSocketUpgrade(r)) && foreign(r):
+		problem{Status: http.StatusForbidden, Detail: "the Origin is not this address"}.write(w)
 	default:
 		g.next.ServeHTTP(w, r)
 	}
 }
 
-// changeable says which paths take a PUT.
-func changeable(path string) bool { return path == "/api/log-level" }
+func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
-func allowed(path string) string {
-	if changeable(path) {
-		return "GET, HEAD, PUT"
+// changes says whether the request's path takes its method.
+func (g *guard) changes(r *http.Request) bool {
+	_, pattern := g.change.Handler(r)
+	return pattern != ""
+}
+
+func (g *guard) allowed(r *http.Request) string {
+	methods := "GET, HEAD"
+	for _, method := range []string{http.MethodDelete, http.MethodPost, http.MethodPut} {
+		if g.changes(&http.Request{Method: method, Host: r.Host, URL: r.URL}) {
+			methods += ", " + method
+		}
 	}
-	return "GET, HEAD"
+	return methods
+}
+
+// isJSON is asked of changes: what a page of another origin can send without asking (a form, or text) is not.
+func isJSON(r *http.Request) bool {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && kind == "application/json"
+}
+
+// foreign says whether a browser sends the request for a page of another origin. It names the origin with
+// changes and WebSockets; other programs send none.
+func foreign(r *http.Request) bool {
+	origin := r.Header["Origin"]
+	if len(origin) == 0 {
+		return false
+	}
+	u, err := url.Parse(origin[0])
+	return err != nil || len(origin) > 1 || u.Host == "" || !strings.EqualFold(u.Host, r.Host)
 }
 
 // public says which paths load balancers and supervisors may ask for without the token.

@@ -1,12 +1,7 @@
 package admin
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
-	"mime"
 	"net/http"
-	"net/url"
 )
 
 // LogLevels is the least severity that is logged: error, warn, notice, info or debug.
@@ -46,31 +41,4 @@ func (s *Server) logLevel(w http.ResponseWriter, r *http.Request) {
 		s.log().Warn("log levels were changed", "level", change.Level, "components", change.Components, "routes", change.Routes)
 	}
 	writeJSON(w, s.Logs.LogLevels())
-}
-
-// readJSON reads a document with no keys but v's.
-func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxChange))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the document")
-	}
-	return nil
-}
-
-// foreign says whether a change may have been sent by a page of another origin: a browser sends those
-// without asking only as a form or as text, and names their origin.
-func foreign(r *http.Request) bool {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return true
-	}
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return false
-	}
-	u, err := url.Parse(origin)
-	return err != nil || u.Host != r.Host
 }

@@ -50,18 +50,25 @@ type Server struct {
 	// Workers tells of the event loops. Nil: there are none.
 	Workers func() []lifecycle.Worker
 
+	// Control changes the process, Events are what /api/events and /api/stream tell. Nil: 404.
+	Control Control
+	Events  *Events
+
 	// Log gets panics and the HTTP server's own complaints; nil: nobody does.
 	Log *slog.Logger
 
 	token atomic.Pointer[string]
 
-	mu       sync.Mutex
-	listener net.Listener
-	http     *http.Server
-	closed   chan struct{} // made by the first Close, closed when it is through
-	closeErr error         // of that one
-	serving  sync.WaitGroup
-	clients  sync.WaitGroup // connections; added to only while serving
+	mu        sync.Mutex
+	listener  net.Listener
+	http      *http.Server
+	closed    chan struct{} // made by the first Close, closed when it is through
+	closeErr  error         // of that one
+	end       chan struct{} // closed at the beginning of Close; nil before Start
+	serving   sync.WaitGroup
+	streams   atomic.Int32
+	streaming sync.WaitGroup
+	clients   sync.WaitGroup // connections; added to only while serving
 }
 
 // Start serves on l, which is the server's from now on. Only the first call does; a later one, and one
@@ -76,7 +83,10 @@ func (s *Server) Start(l net.Listener) {
 		l.Close()
 		return
 	}
-	s.listener = l
+	s.listener, s.end = l, make(chan struct{})
+	if s.Events != nil {
+		s.System.Observe(s.Events.State)
+	}
 	s.token.CompareAndSwap(nil, &s.Token)
 	s.http = &http.Server{
 		Handler:           s.handler(l.Addr()),
@@ -113,6 +123,9 @@ func (s *Server) Close() error {
 	first := s.closed == nil
 	if first {
 		s.closed = make(chan struct{})
+		if s.end != nil {
+			close(s.end)
+		}
 	}
 	s.mu.Unlock()
 	if first {
@@ -133,6 +146,7 @@ func (s *Server) stop() error {
 		s.http.Close()
 	}
 	s.serving.Wait()
+	s.streaming.Wait()
 	gone := make(chan struct{})
 	go func() {
 		s.clients.Wait()
@@ -146,6 +160,9 @@ func (s *Server) stop() error {
 	}
 }
 
+// ending is closed when the server closes.
+func (s *Server) ending() <-chan struct{} { return s.end }
+
 func (s *Server) log() *slog.Logger {
 	if s.Log == nil {
 		return slog.New(slog.DiscardHandler)
@@ -154,7 +171,8 @@ func (s *Server) log() *slog.Logger {
 }
 
 func (s *Server) handler(at net.Addr) http.Handler {
-	guard := &guard{token: &s.token, hosts: legalHosts(at, s.Address), next: s.routes()}
+	next, change := s.routes()
+	guard := &guard{token: &s.token, hosts: legalHosts(at, s.Address), change: change, next: next}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &answerWriter{ResponseWriter: w}
 		defer s.rescue(answer, r)
@@ -197,19 +215,43 @@ func (s *Server) pages() []page {
 		{"/api/connections", "live connections; route, upstream, phase, client, sort (age, bytes, -age, -bytes), limit, cursor", s.connections},
 		{"/api/connections/{id}", "one live connection", s.connection},
 		{"/api/egress", "egress proxies, and what dials through them have shown", s.egress},
+		{"/api/routes", "routes in force, with their open connections", s.routesInForce},
+		{"/api/events", "the latest ends of connections, with their phases; limit", s.events},
+		{"/api/stream", "a WebSocket: connections opened, closed and failed, and states of the process, as they happen", s.stream},
 		{"/api/log-level", "what is logged; PUT changes the levels that are given", s.logLevel},
+		{"/api/openapi.json", "this API as an OpenAPI document", s.openAPI},
 		{"/debug/pprof/", "profiles, for go tool pprof", profiles},
 	}
 }
 
-func (s *Server) routes() http.Handler {
-	mux := http.NewServeMux()
+// changes are the requests that change something, as "METHOD /path".
+func (s *Server) changes() []page {
+	all := []page{
+		{"PUT /api/log-level", "changes the levels that are given", s.logLevel},
+		{"DELETE /api/connections", "closes the connections that route, upstream, phase and client find; code, reason", s.closeMany},
+		{"DELETE /api/connections/{id}", "closes a connection; code, reason", s.closeOne},
+	}
+	if s.Control != nil {
+		all = append(all,
+			page{"POST /api/reload", "reads the configuration again", s.reload},
+			page{"POST /api/drain", "asks open connections to leave, of a route, an upstream, or a share", s.drain})
+	}
+	return all
+}
+
+// routes makes the handler of all requests, and the one that knows only the changes.
+func (s *Server) routes() (all http.Handler, change *http.ServeMux) {
+	mux, change := http.NewServeMux(), http.NewServeMux()
 	for _, p := range s.pages() {
 		mux.HandleFunc(p.path, p.answer)
 	}
+	for _, p := range s.changes() {
+		mux.HandleFunc(p.path, p.answer)
+		change.HandleFunc(p.path, p.answer)
+	}
 	mux.HandleFunc("/{$}", s.index)
 	mux.HandleFunc("/", notFound)
-	return mux
+	return mux, change
 }
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
@@ -218,7 +260,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 		About string `json:"about"`
 	}
 	var all []entry
-	for _, p := range s.pages() {
+	for _, p := range append(s.pages(), s.changes()...) {
 		all = append(all, entry{p.path, p.about})
 	}
 	writeJSON(w, list[entry]{Items: all})

@@ -54,10 +54,16 @@ type descriptors struct {
 	Limit uint64 `json:"limit"` // RLIMIT_NOFILE
 }
 
+type healthDocument struct {
+	Status string `json:"status"`
+}
+
+type readyDocument struct {
+	State string `json:"state"`
+}
+
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, struct {
-		Status string `json:"status"`
-	}{"ok"})
+	writeJSON(w, healthDocument{"ok"})
 }
 
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
@@ -66,9 +72,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		problem{Status: http.StatusServiceUnavailable, State: state}.write(w)
 		return
 	}
-	writeJSON(w, struct {
-		State string `json:"state"`
-	}{state})
+	writeJSON(w, readyDocument{state})
 }
 
 func (s *Server) state(w http.ResponseWriter, _ *http.Request) {

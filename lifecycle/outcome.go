@@ -48,6 +48,9 @@ func (c *Connection) finish(o Outcome) {
 		return
 	}
 	o.At = time.Now()
+	c.mu.Lock()
+	c.stop = func(StopRequest) {} // whoever keeps the record does not keep the relay
+	c.mu.Unlock()
 	for _, w := range c.watchers {
 		w.Done(o)
 	}

@@ -89,6 +89,7 @@ func TestCloseBeforeNetHTTPKnows(t *testing.T) {
 		c, client := memnet.Pipe()
 		w := newWorld(t)
 		in := newInbound(newListener(w.server, Listener{}), relay.NewConn(c))
+		in.listener.busy.Add(1)
 		w.server.Close()
 		w.server.connState(in, http.StateNew)
 		if _, err := client.Read(make([]byte, 1)); err != io.EOF {

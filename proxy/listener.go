@@ -21,7 +21,7 @@ type listener struct {
 	http   *http.Server
 
 	ready chan *inbound
-	busy  sync.WaitGroup  // clients that net/http does not have yet
+	busy  sync.WaitGroup  // clients from accept until net/http is done with them
 	ctx   context.Context // ends with the listener; its cause is why
 	stop  context.CancelCauseFunc
 }
@@ -128,12 +128,20 @@ func (l *listener) ask(in *inbound, at time.Time) {
 }
 
 func (l *listener) hand(in *inbound) {
-	defer l.busy.Done()
 	select {
 	case l.ready <- in:
 	case <-l.ctx.Done():
 		in.Close()
+		l.busy.Done()
 	}
+}
+
+// leave ends the listener, which gets no new clients, when the last it has is gone or upgraded. Not
+// http.Server.Shutdown: that drops requests which it reads once it has begun.
+func (l *listener) leave() {
+	l.http.SetKeepAlivesEnabled(false) // closes the idle connections, others behind their response
+	l.busy.Wait()
+	l.Close()
 }
 
 // Accept gives net/http the next client whose TLS, if any, is done.

@@ -174,6 +174,8 @@ func (s *Server) Leave(l net.Listener) {
 		if sock.Listener != l {
 			return false
 		}
+		s.retiring.Add(1) // until its listener counts
+		sock.awaited = true
 		sock.leave()
 		return true
 	})
@@ -225,8 +227,7 @@ func (s *Server) retire(l *listener) {
 	s.retiring.Add(1)
 	s.serving.Go(func() {
 		defer s.retiring.Done()
-		l.busy.Wait()
-		l.http.Shutdown(s.ctx)
+		l.leave()
 		if l.Forward != nil {
 			l.Forward.idle()
 		}
@@ -295,5 +296,6 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 		in.idle()
 	case http.StateHijacked, http.StateClosed:
 		s.serving.Done()
+		in.listener.busy.Done()
 	}
 }

@@ -17,11 +17,13 @@ type socket struct {
 	to *listener
 
 	left    chan struct{} // closed by leave
+	awaited bool          // the server waits for the clients; guarded by its mutex
 	leaving sync.Once
 }
 
 // serve accepts until the socket is left.
 func (s *socket) serve() error {
+	defer s.notAwaited()
 	if !s.server.enter() {
 		return nil
 	}
@@ -32,6 +34,16 @@ func (s *socket) serve() error {
 		return nil
 	}
 	return err
+}
+
+// notAwaited says that whoever is waited for is a listener's by now.
+func (s *socket) notAwaited() {
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	if s.awaited {
+		s.awaited = false
+		s.server.retiring.Done()
+	}
 }
 
 func (s *socket) accept() error {

@@ -36,6 +36,7 @@ type app struct {
 	observed  atomic.Pointer[relay.Engine]   // engine, for telemetry, which is there before it
 	proxy     *proxy.Server
 	admin     *admin.Server
+	events    *admin.Events
 
 	limiters   map[string]*access.Limiter // in force, by what they are of; guarded by changing
 	generation atomic.Pointer[generation] // in force; nil before compile
@@ -79,7 +80,8 @@ func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
 	a.telemetry, a.log = t, t.Component(string(config.LogSystem))
-	a.registry.Observers = append(t.Observers(), o.observers...)
+	a.events = new(admin.Events)
+	a.registry.Observers = append(append(t.Observers(), a.events), o.observers...)
 	if a.engine, err = newEngine(cfg.Engine, t.Component(string(config.LogRelay))); err != nil {
 		return nil, errors.Join(err, t.Shutdown(ctx))
 	}
@@ -185,6 +187,7 @@ func (a *app) newAdmin() *admin.Server {
 	return &admin.Server{
 		Registry: a.registry, System: a.system, Metrics: a.telemetry.Metrics(), Token: c.Token.Value(),
 		Address: string(c.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers, Logs: &logs{app: a}, Egress: a.egressStatus,
+		Events: a.events, Control: control{a},
 	}
 }
 

@@ -33,6 +33,7 @@ type rig struct {
 	upstream *echoUpstream
 	file     string
 	cfg      object
+	first    net.Addr // of the first listener, at the start
 }
 
 // newRig serves one route, chat, on one listener. change, if not nil, changes the configuration before.
@@ -62,6 +63,7 @@ func newRig(t *testing.T, change func(cfg object)) *rig {
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}
+	r.first = r.listeners[0].Addr()
 	return r
 }
 
@@ -103,7 +105,7 @@ func (r *rig) mustReload() {
 // dial opens a WebSocket through the first listener.
 func (r *rig) dial(path string) *websocket.Conn {
 	r.t.Helper()
-	c, err := r.tryDial(r.listeners[0].Addr(), path)
+	c, err := r.tryDial(r.first, path)
 	if err != nil {
 		r.t.Fatal(err)
 	}
