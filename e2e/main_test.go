@@ -35,6 +35,8 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("egresses", h.egresses)
 	t.Run("introductions", h.introductions)
 	t.Run("authentication", h.authentication)
+	t.Run("reloads and upgrades under load", h.underLoad)
+	t.Run("foreign pages", h.foreignPages)
 	if h.missing(t, telemetryPeers...) {
 		return
 	}
