@@ -159,9 +159,13 @@ func (h *house) underLoad(t *testing.T) {
 	for i := range size.upgrades {
 		w.upgrade(t)
 		want := int64(size.clients * (i + 1))
-		eventually(t, "every client was told to come back", func(context.Context) error {
-			if l.told.Load() < want {
-				return errNotYet
+		eventually(t, "every client was told to come back, and did", func(context.Context) error {
+			if len(l.faults) > 0 {
+				t.Fatal(<-l.faults)
+			}
+			// Who comes back late would find the process after the next one, and not be told by that.
+			if told, opened := l.told.Load(), l.opened.Load(); told < want || opened < want+int64(size.clients) {
+				return fmt.Errorf("upgrade %d: %d told, %d opened", i+1, told, opened)
 			}
 			return nil
 		})
