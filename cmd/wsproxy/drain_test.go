@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -87,7 +86,8 @@ func TestHandedDrainServesWhoWasAccepted(t *testing.T) {
 		r.drain("test", true, nil)
 	}()
 	wantClose(t, open, websocket.CloseServiceRestart, "restarting")
-	c, resp, err := websocket.NewClient(early, &url.URL{Scheme: "ws", Host: "x", Path: "/chat"}, nil, 1024, 1024)
+	d := websocket.Dialer{NetDial: func(string, string) (net.Conn, error) { return early, nil }}
+	c, resp, err := d.DialContext(t.Context(), "ws://x/chat", nil)
 	if err != nil {
 		b, _ := io.ReadAll(resp.Body)
 		t.Fatalf("%v: %s", err, b)
