@@ -304,3 +304,15 @@ const (
 func LogComponents() []string {
 	return texts(LogAccess, LogAdmin, LogConnection, LogProxy, LogRelay, LogSystem, LogTelemetry, LogTLS)
 }
+
+// Kept is why a connection is traced that the sampler dropped.
+type Kept string
+
+// What a connection may turn out to be.
+const (
+	KeptFailed   Kept = "failed"
+	KeptAbnormal Kept = "abnormal"
+	KeptSlow     Kept = "slow"
+)
+
+func (Kept) choices() (now, later []string) { return texts(KeptFailed, KeptAbnormal, KeptSlow), nil }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -40,6 +41,10 @@ type OTLP struct {
 type Traces struct {
 	// The share of connections that are traced, where their parent has not decided.
 	Ratio float64 `yaml:"ratio" default:"1.0" range:"0..1"`
+	// What is traced whatever `ratio` says, once it has turned out: connections that `failed` to open, that ended `abnormal`ly, or that were `slow` to open. Without the key all three, with `[]` none.
+	Keep []Kept `yaml:"keep"`
+	// From how long on a connection, from its request to the 101, is slow to open.
+	Slow Duration `yaml:"slow" default:"2s" range:"1ms..10m"`
 	// Where the spans of an open connection belong: into the trace of its handshake, or into traces of their own that link to it, for backends that limit a trace's age.
 	Connection SpanPlacement `yaml:"connection" default:"same_trace"`
 	// How an open connection's time is cut into spans, so that it is seen before it ends. `off` makes one span of it, when it ends.
@@ -126,6 +131,11 @@ func (c *Config) checkTelemetry(src *source) {
 	}
 	if s := t.Traces.Segments; s.First > s.Longest {
 		src.add("telemetry.traces.segments.first", "", "%v is more than longest, %v", s.First, s.Longest)
+	}
+	for i, k := range t.Traces.Keep {
+		if slices.Contains(t.Traces.Keep[:i], k) {
+			src.add(item("telemetry.traces.keep", i), "", "stands there already")
+		}
 	}
 	if t.OTLP != nil {
 		t.OTLP.check(src, "telemetry.otlp")

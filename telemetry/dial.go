@@ -29,9 +29,6 @@ func (l *list) dial(s *lifecycle.Step) {
 
 // connected makes a span of every address tried; ctx is the winner's, or the last one's.
 func (w *watcher) connected(s *lifecycle.Step) (ctx context.Context) {
-	if s.Failure == nil {
-		w.peer = s.Peer
-	}
 	if len(s.Tries) == 0 { // failed before the first address
 		l := make(list, 0, 6)
 		l.peer(s.Peer)
@@ -145,16 +142,20 @@ func (w *watcher) beginUpgrade(ctx context.Context, s *lifecycle.Step) context.C
 	if !w.sampled() {
 		return w.within(ctx)
 	}
+	return w.upgradeSpan(ctx, s, w.conn.Facts().Target)
+}
+
+func (w *watcher) upgradeSpan(ctx context.Context, s *lifecycle.Step, target string) context.Context {
 	f := w.conn.Facts()
 	l := make(list, 0, 12)
 	l.string(keyHTTPRequestMethod, "GET")
-	l.string(keyURLScheme, targetScheme(f.Target))
+	l.string(keyURLScheme, targetScheme(target))
 	l.text(keyURLPath, f.Path)
 	l.server(s.Host)
 	l.peer(s.Peer)
 	l.string(keyNetworkProtocolName, "http")
 	l.string(keyNetworkProtocolVersion, "1.1")
-	l.string(keyTargetName, f.Target)
+	l.string(keyTargetName, target)
 	l.dial(s)
 	return w.beginExchange(ctx, spanWebsocketUpgrade, s, l)
 }

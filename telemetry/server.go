@@ -33,7 +33,12 @@ func (w *watcher) beginServer(ctx context.Context) context.Context {
 	w.setup.server, w.server, w.setup.named, w.ctx = span, span.context, f.Route != "", nil
 	id := w.server.TraceID().String()
 	w.conn.SetTrace(id, "00-"+id+"-"+w.server.SpanID().String()+"-"+w.server.TraceFlags().String())
-	if t := w.setup.tls; t != nil {
+	switch t := w.setup.tls; {
+	case !w.sampled():
+		if w.tel.keeps() {
+			w.dropped = &dropped{parent: parent, links: links}
+		}
+	case t != nil:
 		w.after(spanTLSServerHandshake, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
 	}
 	return w.within(ctx)
@@ -111,7 +116,15 @@ func (w *watcher) endServer(at time.Time, status int, failure *lifecycle.Failure
 		return
 	}
 	if w.sampled() {
-		span.set(w.resultAttributes(status, failure))
+		f := w.conn.Facts()
+		if !w.setup.named { // else the span has them from its start
+			var l list
+			l.string(keyHTTPRoute, f.Pattern)
+			l.string(keyRouteName, f.Route)
+			l.string(keyUpstreamName, f.Upstream)
+			span.set(l)
+		}
+		span.set(resultAttributes(&f, status, failure))
 		if failure != nil && w.isServerError(status, failure) {
 			span.fail(failure.Phase.String() + ": " + failure.Reason.String())
 		}
@@ -119,18 +132,13 @@ func (w *watcher) endServer(at time.Time, status int, failure *lifecycle.Failure
 	span.end(at)
 }
 
-func (w *watcher) resultAttributes(status int, failure *lifecycle.Failure) list {
-	f := w.conn.Facts()
+// resultAttributes are those known at the SERVER span's end.
+func resultAttributes(f *lifecycle.Facts, status int, failure *lifecycle.Failure) list {
 	l := make(list, 0, 10)
 	if !f.Granted.IsZero() { // what came of the tunnel's content is told by the spans below
 		status = grantedStatus(&f)
 	}
 	l.int(keyHTTPResponseStatusCode, status)
-	if !w.setup.named { // else the span has them from its start
-		l.string(keyHTTPRoute, f.Pattern)
-		l.string(keyRouteName, f.Route)
-		l.string(keyUpstreamName, f.Upstream)
-	}
 	l.text(keyTargetName, f.Target)
 	l.string(keyEgressName, f.Egress)
 	l.string(keyIdentityHash, f.Identity)
@@ -185,7 +193,7 @@ func (w *watcher) failedHead(o *lifecycle.Outcome) {
 			attrs := acceptAttributes(t)
 			attrs.peer(w.conn.Client)
 			attrs.string(keyConnectionID, w.conn.ID)
-			w.root(spanTLSServerHandshake, trace.SpanKindInternal, t.Begun, t.Ended, t.Reason(), attrs)
+			w.root(spanTLSServerHandshake, trace.SpanKindInternal, t.Begun, t.Ended, t.Reason(), o, attrs)
 		}
 		return
 	}
@@ -200,15 +208,18 @@ func (w *watcher) failedHead(o *lifecycle.Outcome) {
 	if w.isServerError(o.Status, o.Failure) {
 		status = o.Failure.Reason
 	}
-	w.root(spanRequest, trace.SpanKindServer, w.conn.Accepted, o.At, status, attrs)
+	w.root(spanRequest, trace.SpanKindServer, w.conn.Accepted, o.At, status, o, attrs)
 	if t := w.setup.tls; t != nil {
 		w.after(spanTLSServerHandshake, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
 	}
 }
 
 // root makes a span of something that is over and is a trace of its own.
-func (w *watcher) root(name string, kind trace.SpanKind, begun, ended time.Time, failed lifecycle.Reason, attrs list) {
+func (w *watcher) root(name string, kind trace.SpanKind, begun, ended time.Time, failed lifecycle.Reason, o *lifecycle.Outcome, attrs list) {
 	span := w.tel.tracing.root(trace.SpanContext{}, name, kind, begun, attrs)
+	if o.Kind == lifecycle.OutcomeFailed && w.tel.settings.Keep.Failed && w.tel.keeps() {
+		span.context = span.context.WithTraceFlags(span.context.TraceFlags().WithSampled(true))
+	}
 	finish(span, failed, ended)
 	w.server, w.ctx = span.context, nil
 	w.conn.SetTrace(w.server.TraceID().String(), "")

@@ -21,6 +21,7 @@ type Settings struct {
 	OTLP     OTLP
 	NoLogs   bool          // log records do not go to OTLP's endpoint
 	Ratio    *float64      // share of traces sampled; nil: all
+	Keep     Keep          // what is traced whatever the sampling
 	Linked   bool          // transfer and close spans are roots linked to the SERVER span, for backends that limit a trace's age
 	Segments Segments      //
 	Interval time.Duration // between exports of metrics; 0: 15 s

@@ -100,6 +100,9 @@ func (t *Telemetry) measure(z *sizes) error {
 	c := newCollection(s, t.metrics, t.losses, z, t.console.limit)
 	c.settle = t.endings.flush
 	if p.meters == nil {
+		if len(s.Policies) > 0 {
+			t.exports.Warn("telemetry.metrics.policies have no effect: OTEL_CONFIG_FILE says what is exported")
+		}
 		return c.attach(p.metrics)
 	}
 	p.meters.attach = c.attach

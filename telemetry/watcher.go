@@ -17,15 +17,16 @@ func (o observer) Watch(c *lifecycle.Connection) lifecycle.Watcher {
 
 // watcher follows one connection. From the 101 on it holds a few hundred bytes and no live span.
 type watcher struct {
-	tel    *Telemetry
-	conn   *lifecycle.Connection
-	setup  *setup            // nil from the 101 on
-	server trace.SpanContext // of the SERVER span; not valid with tracing off
-	peer   string            // address of the socket towards the upstream
-	label  string            // route.name on metrics
-	tunnel bool              // open, and opaque
-	open   *transfer         // nil before the 101 and for a connection that is not sampled
-	ctx    context.Context   // background's; nil when it is to be made anew
+	tel     *Telemetry
+	conn    *lifecycle.Connection
+	setup   *setup            // nil from the 101 on
+	server  trace.SpanContext // of the SERVER span; not valid with tracing off
+	peer    string            // address of the socket towards the upstream
+	label   string            // route.name on metrics
+	tunnel  bool              // open, and opaque
+	open    *transfer         // nil before the 101 and for a connection that is not sampled
+	dropped *dropped          // nil for one that is sampled, or that will not be kept
+	ctx     context.Context   // background's; nil when it is to be made anew
 }
 
 // setup is what is remembered until the 101.
@@ -79,17 +80,11 @@ func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 		w.named()
 		w.accepted()
 		ctx = w.background()
-	case lifecycle.PhaseDNS:
-		ctx = w.lookup(s)
-	case lifecycle.PhaseConnect:
-		ctx = w.connected(s)
-	case lifecycle.PhaseProxy:
-		ctx = w.exchanged(s)
-	case lifecycle.PhaseTLS:
-		ctx = w.secured(s)
-	case lifecycle.PhaseUpgrade:
-		ctx = w.exchanged(s)
-		w.tel.metrics.upgrade(ctx, s)
+	case lifecycle.PhaseDNS, lifecycle.PhaseConnect, lifecycle.PhaseProxy, lifecycle.PhaseTLS, lifecycle.PhaseUpgrade:
+		ctx = w.dialled(s)
+		if s.Phase == lifecycle.PhaseUpgrade {
+			w.tel.metrics.upgrade(ctx, s)
+		}
 	default:
 		ctx = w.background()
 	}
@@ -97,6 +92,29 @@ func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 		w.setup.failed = s.Reason()
 	}
 	w.tel.metrics.phase(ctx, w.label, s)
+}
+
+// dialled makes the span of a step of dialling, and returns a ctx with it. Of a connection that is not
+// sampled the step is noted, if that may change.
+func (w *watcher) dialled(s *lifecycle.Step) context.Context {
+	if s.Phase == lifecycle.PhaseConnect && s.Failure == nil {
+		w.peer = s.Peer
+	}
+	if !w.sampled() {
+		if w.dropped != nil {
+			w.dropped.note(s, w.conn.Facts().Target)
+		}
+		return w.background()
+	}
+	switch s.Phase {
+	case lifecycle.PhaseDNS:
+		return w.lookup(s)
+	case lifecycle.PhaseConnect:
+		return w.connected(s)
+	case lifecycle.PhaseTLS:
+		return w.secured(s)
+	}
+	return w.exchanged(s)
 }
 
 func (w *watcher) Done(o lifecycle.Outcome) {
@@ -151,6 +169,7 @@ func (w *watcher) accepted() {
 
 // opened ends the handshake's spans and starts the transfer's.
 func (w *watcher) opened(s *lifecycle.Step) {
+	w.keepSlow(s.Begun)
 	w.endServer(s.Begun, statusSwitching, nil)
 	ctx := w.background()
 	w.tel.metrics.opened(w.label)
@@ -163,7 +182,7 @@ func (w *watcher) opened(s *lifecycle.Step) {
 	w.setup = nil
 	w.accessOpened()
 	w.ctx = nil
-	if w.sampled() {
+	if w.sampled() && w.dropped == nil {
 		w.open = w.tel.segments.begin(w, s.Begun)
 	}
 }
@@ -173,6 +192,7 @@ func (w *watcher) closed(o *lifecycle.Outcome) {
 		w.tel.segments.end(w.open, o.At)
 		w.open = nil
 	}
+	w.keepClosed(o)
 	w.closeSpan(o)
 	w.tel.metrics.closed(w.background(), w.label, w.conn, o)
 	if w.tunnel {
@@ -194,6 +214,7 @@ func (w *watcher) answered(ctx context.Context, at time.Time, status int, failed
 
 // failedSetup tells of a connection that never upgraded.
 func (w *watcher) failedSetup(o *lifecycle.Outcome) {
+	w.keepFailed(o)
 	if w.setup.server != nil {
 		w.endServer(o.At, o.Status, o.Failure)
 	} else {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ func (gen *generation) telemetrySettings() (telemetry.Settings, error) {
 	segments := t.Traces.Segments
 	s := telemetry.Settings{
 		ServiceName: t.ServiceName, Version: version(), Resource: t.Resource, OTLP: otlp,
-		Ratio: &t.Traces.Ratio, Linked: t.Traces.Connection == config.SpanPlacementLinked,
+		Ratio: &t.Traces.Ratio, Keep: kept(t.Traces), Linked: t.Traces.Connection == config.SpanPlacementLinked,
 		Segments: telemetry.Segments{First: time.Duration(segments.First), Longest: time.Duration(segments.Longest), Off: segments.Off},
 		Interval: time.Duration(t.Metrics.Interval), NoLogs: !t.Logs,
 		Registry: gen.registry, System: gen.system, Routes: gen.telemetryRoutes(), Hosts: gen.hosts(), ViolationKinds: violationKinds(),
@@ -79,6 +80,16 @@ func (gen *generation) telemetryRoutes() []telemetry.Route {
 		all = append(all, telemetry.Route{Name: proxy.ForwardRoute, Mode: lifecycle.ModeForward})
 	}
 	return all
+}
+
+// kept is what is traced whatever the sampling.
+func kept(t config.Traces) telemetry.Keep {
+	all := t.Keep == nil
+	k := telemetry.Keep{Failed: all || slices.Contains(t.Keep, config.KeptFailed), Abnormal: all || slices.Contains(t.Keep, config.KeptAbnormal)}
+	if all || slices.Contains(t.Keep, config.KeptSlow) {
+		k.Slow = time.Duration(t.Slow)
+	}
+	return k
 }
 
 // logLevels are those of a configuration, for telemetry.Settings and Telemetry.SetLevels.
