@@ -37,6 +37,10 @@ func (h *house) collectorAway(t *testing.T) {
 				})
 			}
 		}
+		t.Run("refusing", func(t *testing.T) {
+			t.Parallel()
+			h.withoutCollector(t, serveRaw(t, reply("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")), "http/protobuf", hasty...)
+		})
 	})
 }
 

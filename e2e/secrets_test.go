@@ -26,6 +26,7 @@ var canaries = map[string]string{
 	"OTLP":     "canary-otlp-header",
 	"password": egressPassword,
 	"wrong":    "canary-wrong",
+	"proxy":    "canary-proxy-authorization",
 	"tiny":     tinyPassword,
 }
 
@@ -61,6 +62,10 @@ func (h *house) secrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	state, err := get(t.Context(), "http://"+w.admin+"/api/state")
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.stop(t)
 	detailed.stop(t)
 	series, err := h.stack.prometheus.series(t.Context(), w.of(""))
@@ -68,7 +73,7 @@ func (h *house) secrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := map[string][]byte{
-		"wsproxy's log": w.log(t), "/metrics": scrape, "/api/connections": live, "the collector's log": detailed.log(t),
+		"wsproxy's log": w.log(t), "/metrics": scrape, "/api/connections": live, "/api/state": state, "the collector's log": detailed.log(t),
 		"Prometheus' labels": fmt.Append(nil, series), "Jaeger's traces": h.allTraces(t, w, len(s.routes)),
 	}
 	for place, text := range told {
@@ -90,6 +95,7 @@ func (h *house) whisper(t *testing.T, w *wsproxy, s *settings) {
 	t.Helper()
 	header := http.Header{
 		"Authorization": {"Bearer " + canaries["bearer"]}, "Cookie": {"session=" + canaries["cookie"]}, "X-Api-Key": {canaries["api key"]},
+		"Proxy-Authorization": {"Bearer " + canaries["proxy"]},
 	}
 	var names []string
 	for _, r := range s.routes {

@@ -37,11 +37,11 @@ func newBench(b testing.TB, s Settings, logs bool) *harness {
 	}
 	l, z := newLosses(), &sizes{settings: &s, started: time.Now()}
 	metrics := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()), sdkmetric.WithReader(sdkmetric.NewManualReader()))
-	gate := newSpanGate(discard{}, queueLimit, b.Context(), l)
+	gate := newSpanGate(discard{}, queueLimit, lifetime{b.Context(), b.Context(), &Settings{Env: env()}}, l)
 	traces := sdktrace.NewTracerProvider(sdktrace.WithSampler(linkedSampler{sampler}), sdktrace.WithSpanProcessor(gate))
 	p := &providers{traces: traces, recording: newRecording(sampler, gate, resource.Default(), s.Version), metrics: metrics, propagator: propagation.TraceContext{}, stops: []func(context.Context) error{metrics.Shutdown, traces.Shutdown}}
 	if logs {
-		gate := newLogGate(discard{}, queueLimit, b.Context(), l)
+		gate := newLogGate(discard{}, queueLimit, lifetime{b.Context(), b.Context(), &Settings{Env: env()}}, l)
 		records := sdklog.NewLoggerProvider(sdklog.WithProcessor(gate))
 		p.logs, p.blanks, p.stops = records, newBlanks(gate, resource.Default(), s.Version), append(p.stops, records.Shutdown)
 	}

@@ -12,14 +12,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	collectortrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"wsproxy/lifecycle"
 )
@@ -388,7 +392,7 @@ func TestQueueIsBoundedAndEveryLossCounted(t *testing.T) {
 	release := make(chan struct{})
 	exported := 0
 	slow := &slowExporter{InMemoryExporter: tracetest.NewInMemoryExporter(), wait: release, count: func(n int) { exported += n }}
-	g := newSpanGate(slow, 1000, life, l)
+	g := newSpanGate(slow, 1000, lifetime{life, life, &Settings{Env: env()}}, l)
 	p := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(g))
 	for range 5000 {
 		_, span := p.Tracer("x").Start(t.Context(), "x")
@@ -421,4 +425,73 @@ func (e *slowExporter) ExportSpans(_ context.Context, s []sdktrace.ReadOnlySpan)
 	<-e.wait
 	e.count(len(s))
 	return nil
+}
+
+// TestQueueHoldsWhileTheCollectorIsAway has it appear a minute after the start.
+func TestQueueHoldsWhileTheCollectorIsAway(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		lost int64
+	}{
+		"refused":     {&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, 0},
+		"unavailable": {status.Error(codes.Unavailable, "no"), 0},
+		"forbidden":   {status.Error(codes.PermissionDenied, "no"), 10}, // an answer is an answer
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, start := newLosses(), time.Now()
+				late := &lateExporter{InMemoryExporter: tracetest.NewInMemoryExporter(), from: start.Add(time.Minute), err: test.err}
+				g := newSpanGate(late, 1000, lifetime{t.Context(), t.Context(), &Settings{Env: env()}}, l)
+				p := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(g))
+				for range 20 {
+					_, span := p.Tracer("x").Start(t.Context(), "x")
+					span.End()
+					time.Sleep(6100 * time.Millisecond) // longer than a batch takes to be full
+				}
+				time.Sleep(time.Minute)
+				if got := l.counts[signalTraces][lossExportFailed].Load(); got != test.lost {
+					t.Errorf("lost: got %d, want %d", got, test.lost)
+				}
+				if got := int64(len(late.GetSpans())); got != 20-test.lost {
+					t.Errorf("exported: got %d, want %d", got, 20-test.lost)
+				}
+				p.Shutdown(t.Context())
+			})
+		})
+	}
+}
+
+// lateExporter fails until it is there.
+type lateExporter struct {
+	*tracetest.InMemoryExporter
+	from time.Time
+	err  error
+}
+
+func (e *lateExporter) ExportSpans(ctx context.Context, s []sdktrace.ReadOnlySpan) error {
+	if time.Now().Before(e.from) {
+		return e.err
+	}
+	return e.InMemoryExporter.ExportSpans(ctx, s)
+}
+
+// TestShutdownWaitsForNoCollector: what waits for one that is away is tried once more, and given up.
+func TestShutdownWaitsForNoCollector(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, start := newLosses(), time.Now()
+		hold, hurry := context.WithCancel(t.Context())
+		late := &lateExporter{InMemoryExporter: tracetest.NewInMemoryExporter(), from: start.Add(time.Hour), err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}
+		p := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(newSpanGate(late, 1000, lifetime{t.Context(), hold, &Settings{Env: env()}}, l)))
+		for range 3 {
+			_, span := p.Tracer("x").Start(t.Context(), "x")
+			span.End()
+			time.Sleep(6 * time.Second)
+		}
+		stopped := time.Now()
+		hurry()
+		p.Shutdown(t.Context())
+		if took := time.Since(stopped); took > 0 || l.counts[signalTraces][lossExportFailed].Load() != 3 {
+			t.Errorf("got %v and %d lost, want no wait and all 3", took, l.counts[signalTraces][lossExportFailed].Load())
+		}
+	})
 }

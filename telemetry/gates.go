@@ -2,10 +2,16 @@ package telemetry
 
 import (
 	"context"
+	"errors"
+	"net"
 	"sync/atomic"
+	"time"
 
+	"go.opentelemetry.io/otel"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // queueLimit is how many spans, and how many log records, wait for the collector at most: a storm of
@@ -20,6 +26,7 @@ type gate struct {
 	waiting atomic.Int64
 	losses  *losses
 	life    context.Context // ends exports that outlive the shutdown; not a call's ctx
+	hold    context.Context // ends the waits for a collector that is away, when the shutdown begins
 }
 
 // enter says whether there is room for one more item.
@@ -35,7 +42,41 @@ func (g *gate) enter() bool {
 // export runs f for n items that have left the queue.
 func (g *gate) export(ctx context.Context, n int, f func(context.Context) error) error {
 	defer g.waiting.Add(int64(-n))
-	return guarded(ctx, g.life, g.losses, g.signal, n, f)
+	return guarded(ctx, g.life, g.losses, g.signal, n, func(ctx context.Context) error { return g.patiently(ctx, f) })
+}
+
+const (
+	holdAtMost = 2 * time.Minute // how long a batch waits for a collector that is away; the environment's export timeout wins
+	leastPause = time.Second
+	mostPause  = 10 * time.Second
+)
+
+// patiently runs f again while the collector is away, as it is when both start together: meanwhile the
+// queue holds what comes. Once that is full, what has waited longest is given up.
+func (g *gate) patiently(ctx context.Context, f func(context.Context) error) error {
+	for pause := leastPause; ; pause = min(2*pause, mostPause) {
+		err := f(ctx)
+		if err == nil || !isAway(err) || g.waiting.Load() >= g.limit {
+			return err
+		}
+		otel.Handle(&exportError{signal: g.signal, why: lossOf(ctx, err), err: err}) // nothing is lost yet, but somebody should look
+		select {
+		case <-time.After(pause):
+		case <-g.hold.Done():
+			return err
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// isAway says whether an export failed because nobody answered, not because of what was answered.
+func isAway(err error) bool {
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
 // guarded runs an export under ctx and life, and counts n items lost if it fails.
@@ -62,6 +103,17 @@ type exportError struct {
 func (e *exportError) Error() string { return "export " + e.signal.String() + ": " + e.err.Error() }
 func (e *exportError) Unwrap() error { return e.err }
 
+// lifetime is how long exports go on.
+type lifetime struct {
+	life, hold context.Context // as a gate's
+	settings   *Settings
+}
+
+// patience is how long a batch may take, in milliseconds by the environment.
+func (l lifetime) patience(variable string) time.Duration {
+	return time.Duration(l.settings.size(variable, int(holdAtMost.Milliseconds()))) * time.Millisecond
+}
+
 type spanGate struct {
 	gate
 	sdktrace.SpanProcessor
@@ -83,9 +135,9 @@ func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 }
 
 // newSpanGate batches spans for e. The environment's queue size wins.
-func newSpanGate(e sdktrace.SpanExporter, limit int, life context.Context, l *losses) *spanGate {
-	g := &spanGate{gate: gate{signal: signalTraces, limit: int64(limit), losses: l, life: life}}
-	g.SpanProcessor = sdktrace.NewBatchSpanProcessor(&spanExporter{e, &g.gate}, sdktrace.WithMaxQueueSize(limit))
+func newSpanGate(e sdktrace.SpanExporter, limit int, l lifetime, losses *losses) *spanGate {
+	g := &spanGate{gate: gate{signal: signalTraces, limit: int64(limit), losses: losses, life: l.life, hold: l.hold}}
+	g.SpanProcessor = sdktrace.NewBatchSpanProcessor(&spanExporter{e, &g.gate}, sdktrace.WithMaxQueueSize(limit), sdktrace.WithExportTimeout(l.patience("OTEL_BSP_EXPORT_TIMEOUT")))
 	return g
 }
 
@@ -110,8 +162,8 @@ func (e *logExporter) Export(ctx context.Context, records []sdklog.Record) error
 	return e.gate.export(ctx, len(records), func(ctx context.Context) error { return e.Exporter.Export(ctx, records) })
 }
 
-func newLogGate(e sdklog.Exporter, limit int, life context.Context, l *losses) *logGate {
-	g := &logGate{gate: gate{signal: signalLogs, limit: int64(limit), losses: l, life: life}}
-	g.Processor = sdklog.NewBatchProcessor(&logExporter{e, &g.gate}, sdklog.WithMaxQueueSize(limit))
+func newLogGate(e sdklog.Exporter, limit int, l lifetime, losses *losses) *logGate {
+	g := &logGate{gate: gate{signal: signalLogs, limit: int64(limit), losses: losses, life: l.life, hold: l.hold}}
+	g.Processor = sdklog.NewBatchProcessor(&logExporter{e, &g.gate}, sdklog.WithMaxQueueSize(limit), sdklog.WithExportTimeout(l.patience("OTEL_BLRP_EXPORT_TIMEOUT")))
 	return g
 }

@@ -38,6 +38,7 @@ type providers struct {
 
 	stops []func(context.Context) error
 	kill  context.CancelFunc // ends exports under way; nil: there are none
+	hurry context.CancelFunc // ends waits for a collector
 }
 
 // shutdown flushes and ends every provider side by side. Exports still under way after that are cut
@@ -47,6 +48,7 @@ func (p *providers) shutdown(ctx context.Context, each time.Duration) error {
 		return nil
 	}
 	if p.kill != nil {
+		p.hurry()
 		defer p.kill()
 		defer time.AfterFunc(each, p.kill).Stop()
 	}
@@ -61,7 +63,8 @@ func newProviders(ctx context.Context, s *Settings, l *losses, z *sizes, c *cons
 		return p, nil
 	}
 	life, kill := context.WithCancel(context.Background())
-	p.kill = kill
+	hold, hurry := context.WithCancel(life)
+	p.kill, p.hurry = kill, hurry
 	// The SDK reports errors, its own log lines and its self-metrics to process-wide places and to no
 	// other.
 	otel.SetErrorHandler(&errorHandler{console: c})
@@ -71,7 +74,7 @@ func newProviders(ctx context.Context, s *Settings, l *losses, z *sizes, c *cons
 	if file := s.Env("OTEL_CONFIG_FILE"); file != "" {
 		return p, p.fromFile(ctx, file, s, z)
 	}
-	b := builder{settings: s, losses: l, sizes: z, life: life}
+	b := builder{settings: s, losses: l, sizes: z, lifetime: lifetime{life, hold, s}}
 	return p, b.build(ctx, p)
 }
 
@@ -80,7 +83,7 @@ type builder struct {
 	settings  *Settings
 	losses    *losses
 	sizes     *sizes
-	life      context.Context
+	lifetime  lifetime
 	libraries *libraries
 	resource  *resource.Resource
 	collector *collector // of the block; nil without
@@ -169,7 +172,7 @@ func (b *builder) reader(e sdkmetric.Exporter, interval time.Duration, due func(
 	if interval != b.settings.Interval || b.settings.Env("OTEL_METRIC_EXPORT_INTERVAL") == "" {
 		opts = append(opts, sdkmetric.WithInterval(interval))
 	}
-	return sdkmetric.NewPeriodicReader(&metricExporter{Exporter: e, losses: b.losses, life: b.life, due: due, started: b.sizes.started}, opts...)
+	return sdkmetric.NewPeriodicReader(&metricExporter{Exporter: e, losses: b.losses, life: b.lifetime.life, due: due, started: b.sizes.started}, opts...)
 }
 
 func environmentMetrics(ctx context.Context, protocol string) (sdkmetric.Exporter, error) {
@@ -201,7 +204,7 @@ func (b *builder) traces(ctx context.Context, p *providers) error {
 		return err
 	}
 	queue := b.settings.size("OTEL_BSP_MAX_QUEUE_SIZE", queueLimit)
-	gate := newSpanGate(exporter, queue, b.life, b.losses)
+	gate := newSpanGate(exporter, queue, b.lifetime, b.losses)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithResource(b.resource),
 		sdktrace.WithSampler(linkedSampler{sampler}),
@@ -239,7 +242,7 @@ func (b *builder) logs(ctx context.Context, p *providers) error {
 		return fmt.Errorf("logs exporter: %w", err)
 	}
 	queue := b.settings.size("OTEL_BLRP_MAX_QUEUE_SIZE", queueLimit)
-	gate := newLogGate(exporter, queue, b.life, b.losses)
+	gate := newLogGate(exporter, queue, b.lifetime, b.losses)
 	provider := sdklog.NewLoggerProvider(sdklog.WithResource(b.resource), sdklog.WithProcessor(gate))
 	p.logs, p.blanks = provider, newBlanks(gate, b.resource, b.settings.Version)
 	p.stops = append(p.stops, provider.Shutdown)

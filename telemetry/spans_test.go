@@ -289,6 +289,41 @@ func TestSegmentsDoubleUpToAnHour(t *testing.T) {
 	})
 }
 
+// TestSegmentsOfAWeek are few, all linked, and all exported while the connection is open.
+func TestSegmentsOfAWeek(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Settings{})
+		s := h.accept("203.0.113.7:51000")
+		s.head()
+		s.dial()
+		s.upgrade()
+		ctx, p := s.c.Begin(s.ctx, &lifecycle.Step{Phase: lifecycle.PhaseTransfer})
+		const week = 7 * 24 * time.Hour
+		time.Sleep(week)
+		synctest.Wait()
+		var segments tracetest.SpanStubs
+		for _, x := range h.spans.GetSpans() {
+			if x.Name == spanWebsocketTransfer {
+				segments = append(segments, x)
+			}
+		}
+		if n := len(segments); n > 174 || n < 168 {
+			t.Errorf("got %d segments in a week, want 168 to 174", n)
+		}
+		for i, x := range segments[1:] {
+			if len(x.Links) != 1 || !x.Links[0].SpanContext.Equal(segments[i].SpanContext) || !x.StartTime.Equal(segments[i].EndTime) {
+				t.Errorf("segment %d begins %v with links %v, want it to go on where the one before ended", i+1, x.StartTime, x.Links)
+			}
+		}
+		if left := time.Since(segments[len(segments)-1].EndTime); left > time.Hour {
+			t.Errorf("the last exported segment ended %v ago, want an hour at most", left)
+		}
+		p.End(ctx, nil)
+		s.c.Closed(cleanClose)
+		h.close()
+	})
+}
+
 func TestSegmentIsExportedWhileTheSocketIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Settings{})
