@@ -62,6 +62,7 @@ func BenchmarkConnection(b *testing.B) {
 	}{
 		{"lifecycle only", Settings{}, false, true},
 		{"metrics only", Settings{Ratio: new(0.0), Log: Log{Level: 12}}, false, false},
+		{"dropped, may be kept", Settings{Ratio: new(0.0), Keep: everything, Log: Log{Level: 12}}, false, false},
 		{"traces and metrics", Settings{Log: Log{Level: 12}}, false, false},
 		{"with access line", Settings{}, false, false},
 		{"with log events", Settings{Log: Log{Level: 12}}, true, false},

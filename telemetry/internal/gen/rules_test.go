@@ -40,7 +40,7 @@ func rules(s *schema) []string {
 }
 
 // spokenPlural are last words that say a number or a text of several things.
-var spokenPlural = map[string]bool{"bytes": true, "messages": true, "extensions": true, "dropped_items": true}
+var spokenPlural = map[string]bool{"bytes": true, "messages": true, "extensions": true, "dropped_items": true, "connections": true}
 
 var wellFormed = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z0-9]+(_[a-z0-9]+)*)+$`)
 
