@@ -136,13 +136,13 @@ func (w *watcher) endServer(at time.Time, status int, failure *lifecycle.Failure
 func resultAttributes(f *lifecycle.Facts, status int, failure *lifecycle.Failure) list {
 	l := make(list, 0, 10)
 	if !f.Granted.IsZero() { // what came of the tunnel's content is told by the spans below
-		status = grantedStatus(&f)
+		status = grantedStatus(f)
 	}
 	l.int(keyHTTPResponseStatusCode, status)
 	l.text(keyTargetName, f.Target)
 	l.string(keyEgressName, f.Egress)
 	l.string(keyIdentityHash, f.Identity)
-	l.tunnel(&f)
+	l.tunnel(f)
 	if failure != nil {
 		l.string(keyPhaseName, failure.Phase.String())
 		l.failure(failure.Reason)
