@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +14,14 @@ const redacted = "[redacted]"
 type redacting struct{ slog.Handler }
 
 func (h redacting) Handle(ctx context.Context, r slog.Record) error {
+	suspect := suspectText(r.Message)
+	r.Attrs(func(a slog.Attr) bool {
+		suspect = suspect || suspectAttr(a)
+		return !suspect
+	})
+	if !suspect { // nearly every line
+		return h.Handler.Handle(ctx, r)
+	}
 	clean := slog.NewRecord(r.Time, r.Level, redactText(r.Message), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		clean.AddAttrs(redact(a))
@@ -27,6 +36,29 @@ func (h redacting) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h redacting) WithGroup(name string) slog.Handler { return redacting{h.Handler.WithGroup(name)} }
 
+// suspectAttr says whether redact may change a.
+func suspectAttr(a slog.Attr) bool {
+	switch a.Value.Kind() {
+	case slog.KindString:
+		return suspectText(a.Value.String()) || isSecret(a.Key)
+	case slog.KindGroup:
+		return slices.ContainsFunc(a.Value.Group(), suspectAttr) || isSecret(a.Key)
+	case slog.KindAny, slog.KindLogValuer:
+		return true
+	}
+	return isSecret(a.Key)
+}
+
+func suspectText(text string) bool { return strings.ContainsAny(text, "?@") }
+
+func isSecret(key string) bool {
+	switch strings.ToLower(key) {
+	case "authorization", "proxy-authorization", "cookie", "set-cookie", "token", "password", "secret", "credentials":
+		return true
+	}
+	return false
+}
+
 func redactAll(attrs []slog.Attr) []slog.Attr {
 	clean := make([]slog.Attr, len(attrs))
 	for i, a := range attrs {
@@ -37,8 +69,7 @@ func redactAll(attrs []slog.Attr) []slog.Attr {
 
 func redact(a slog.Attr) slog.Attr {
 	a.Value = a.Value.Resolve()
-	switch strings.ToLower(a.Key) {
-	case "authorization", "proxy-authorization", "cookie", "set-cookie", "token", "password", "secret", "credentials":
+	if isSecret(a.Key) {
 		return slog.String(a.Key, redacted)
 	}
 	switch a.Value.Kind() {
@@ -56,7 +87,7 @@ func redact(a slog.Attr) slog.Attr {
 
 // redactText takes user, password and query out of every URL in a text.
 func redactText(text string) string {
-	if !strings.ContainsAny(text, "?@") {
+	if !suspectText(text) {
 		return text
 	}
 	var b strings.Builder
