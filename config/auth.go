@@ -140,6 +140,7 @@ func knownAlgorithms() []string { return append(DefaultAlgorithms(), "HS256", "H
 
 func (c *Config) checkAuth(src *source) {
 	for i, r := range c.Routes {
+		r.Headers.check(src, key(item("routes", i), "headers"))
 		if r.Auth == nil {
 			continue
 		}

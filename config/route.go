@@ -32,6 +32,8 @@ type Route struct {
 	OnChange OnChange `yaml:"on_change" default:"keep"`
 	// Who may use it, WebSockets and other requests alike. Without it everyone may.
 	Auth *Auth `yaml:"auth"`
+	// Changes of the headers that are passed on.
+	Headers Headers `yaml:"headers"`
 	// How much the route takes on.
 	Limits Limits `yaml:"limits"`
 	// What of a request tells who the client is, so that reconnects can be counted: `cookie:NAME`, `header:NAME`, `query:NAME` or the client's `address`. Only a hash is kept, for 10 minutes after its connection ended. Without this key none are counted.

@@ -259,7 +259,7 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 	if u.route.OwnHost {
 		host = u.target.Host
 	}
-	head := u.server.requestHead(ctx, u.r, u.origin, host)
+	head := u.server.requestHead(ctx, u.r, u.visit(), host)
 	a, err := exchange(ctx, u.upstream, u.r, head.Bytes())
 	releaseHead(head)
 	if err != nil {
@@ -270,7 +270,7 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 		f := lifecycle.Failf(lifecycle.ReasonUpgradeRejected, "upstream answered %d", a.StatusCode)
 		f.Status = a.StatusCode
 		rejected := failure(u.end(f))
-		a.pass(w)
+		a.pass(w, u.visit())
 		u.record.Failed(rejected, a.StatusCode)
 		return nil, nil
 	}
@@ -297,6 +297,10 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 	}, nil
 }
 
+func (u *upgrade) visit() *visit {
+	return &visit{origin: u.origin, in: u.in, admission: u.admission, route: u.route, connection: u.record.ID}
+}
+
 // answer takes the client's socket over from net/http and passes the 101 on. It returns the socket and
 // what the client sent behind its request.
 func (u *upgrade) answer(w http.ResponseWriter, a *answer) (net.Conn, []byte, error) {
@@ -319,7 +323,7 @@ func (u *upgrade) answer(w http.ResponseWriter, a *answer) (net.Conn, []byte, er
 	early := make([]byte, rw.Reader.Buffered())
 	rw.Read(early) // from the buffer: can't fail
 	client.SetWriteDeadline(time.Now().Add(headTimeout))
-	head := a.responseHead(extra)
+	head := a.responseHead(extra, u.visit())
 	_, err = client.Write(head.Bytes())
 	releaseHead(head)
 	if err != nil {

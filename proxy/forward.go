@@ -82,7 +82,7 @@ func (s *Server) serveForward(w http.ResponseWriter, r *http.Request, in *inboun
 		if s.room.crowded() {
 			w.Header().Set("Connection", "close")
 		}
-		s.serveObserved(fw.plain, w, r, in.listener.origin(r))
+		s.serveObserved(fw.plain, w, r, &visit{origin: in.listener.origin(r), in: in})
 	}
 }
 

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"cmp"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,16 +30,32 @@ func (l *listener) origin(r *http.Request) origin {
 	if o.trusted = l.trusts(r.RemoteAddr); !o.trusted {
 		return o
 	}
-	if client := l.client(r.Header.Values("X-Forwarded-For")); client != "" {
-		o.client = client
+	o.believe(l, r.Header)
+	return o
+}
+
+// believe takes up what trusted hops say. Where there is X-Forwarded-For, Forwarded is not looked at: a hop
+// that writes the one may pass on the other as the client made it up.
+func (o *origin) believe(l *listener, h http.Header) {
+	var hops []forwarder
+	for _, t := range tokens(h["X-Forwarded-For"]) {
+		hops = append(hops, forwarder{from: t})
 	}
-	if p := strings.ToLower(first(r.Header.Get("X-Forwarded-Proto"))); p == "http" || p == "https" {
+	if len(hops) == 0 {
+		hops = forwardedHops(h["Forwarded"])
+	}
+	chosen, fromRight := forwarder{}, math.MaxInt // the left, where nobody is told from a hop
+	if i := l.client(hops); i >= 0 {
+		chosen, fromRight = hops[i], len(hops)-1-i
+		ip, _ := parseAddress(chosen.from)
+		o.client = ip.String()
+	}
+	if p := strings.ToLower(cmp.Or(at(tokens(h["X-Forwarded-Proto"]), fromRight), chosen.proto)); p == "http" || p == "https" {
 		o.scheme = p
 	}
-	if h := first(r.Header.Get("X-Forwarded-Host")); h != "" {
-		o.host = h
+	if host := cmp.Or(at(tokens(h["X-Forwarded-Host"]), fromRight), chosen.host); host != "" {
+		o.host = host
 	}
-	return o
 }
 
 // trusts reports whether addr, with or without port, is a trusted hop.
@@ -51,19 +69,19 @@ func (l *listener) trustsIP(ip netip.Addr) bool {
 	return slices.ContainsFunc(l.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// client is the last address in X-Forwarded-For that is not a trusted hop's: those before it may be
-// made up. It is empty where there is none, or something else than an address comes first.
-func (l *listener) client(values []string) string {
-	for _, hop := range slices.Backward(tokens(values)) {
-		ip, ok := parseAddress(hop)
+// client is the last of hops that is not a trusted one: those before it may be made up. It is -1 where there
+// is none, or something else than an address comes first.
+func (l *listener) client(hops []forwarder) int {
+	for i, h := range slices.Backward(hops) {
+		ip, ok := parseAddress(h.from)
 		if !ok {
-			return ""
+			return -1
 		}
 		if !l.trustsIP(ip) {
-			return ip.String()
+			return i
 		}
 	}
-	return ""
+	return -1
 }
 
 // parseAddress reads an IP address, with or without port and brackets.
@@ -73,11 +91,6 @@ func parseAddress(s string) (netip.Addr, bool) {
 	}
 	ip, err := netip.ParseAddr(strings.Trim(s, "[]"))
 	return ip.Unmap(), err == nil
-}
-
-func first(list string) string {
-	v, _, _ := strings.Cut(list, ",")
-	return strings.TrimSpace(v)
 }
 
 // forward puts this hop into the forwarding headers of a request that goes on. What an untrusted

@@ -72,6 +72,29 @@ func TestForwarded(t *testing.T) {
 			from: "10.9.0.1", lines: []string{"X-Forwarded-For: 6.6.6.6, 192.0.2.1:5000, 10.9.0.3,, [2001:db8::9]:80 , [2001:db8::a]"},
 			facts: lifecycle.Facts{Client: "192.0.2.1", Scheme: "http", Host: "example.com"},
 		},
+		"Forwarded alone": {
+			from: "10.9.0.1", lines: []string{`Forwarded: for=6.6.6.6;host=evil.test, For="[2001:db9::7]:4711" ;PROTO=https; host="shop.test:8443"`, "Forwarded: for=10.9.0.3;proto=http"},
+			want: map[string]string{
+				"X-Forwarded-For": "10.9.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.test:8443",
+			},
+			facts: lifecycle.Facts{Client: "2001:db9::7", Scheme: "https", Host: "shop.test:8443"},
+		},
+		"Forwarded with a comma in quotes": {
+			from: "10.9.0.1", lines: []string{`Forwarded: for=192.0.2.1;host="a,b;c"`},
+			facts: lifecycle.Facts{Client: "192.0.2.1", Scheme: "http", Host: "a,b;c"},
+		},
+		"Forwarded that hides the client": {
+			from: "10.9.0.1", lines: []string{"Forwarded: for=6.6.6.6, for=_hidden;proto=https"},
+			facts: lifecycle.Facts{Client: "10.9.0.1:*", Scheme: "http", Host: "example.com"},
+		},
+		"Forwarded that is malformed": {
+			from: "10.9.0.1", lines: []string{"Forwarded: for=192.0.2.1, nonsense"},
+			facts: lifecycle.Facts{Client: "10.9.0.1:*", Scheme: "http", Host: "example.com"},
+		},
+		"lists that every hop appends to": {
+			from: "10.9.0.1", lines: []string{"X-Forwarded-For: 6.6.6.6, 192.0.2.1, 10.9.0.3", "X-Forwarded-Proto: http, https, http", "X-Forwarded-Host: evil.test, shop.test, inner.test"},
+			facts: lifecycle.Facts{Client: "192.0.2.1", Scheme: "https", Host: "shop.test"},
+		},
 		"all hops trusted": {
 			from: "10.9.0.1", lines: []string{"X-Forwarded-For: 10.9.0.3"},
 			facts: lifecycle.Facts{Client: "10.9.0.1:*", Scheme: "http", Host: "example.com"},

@@ -49,7 +49,7 @@ func (fw *Forward) dialPlain(ctx context.Context, _, address string) (net.Conn, 
 
 func (p *forwardPlain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	to, err := absolute(r)
-	f := p.permitsHTTP(r.Context(), r, originOf(r).client, to, err)
+	f := p.permitsHTTP(r.Context(), r, visitOf(r).origin.client, to, err)
 	if f == nil && p.server.draining.Load() != nil {
 		f = lifecycle.Fail(lifecycle.ReasonDraining, nil)
 	}

@@ -64,10 +64,11 @@ func checkUpgrade(r *http.Request) *lifecycle.Failure {
 }
 
 // requestHead is the handshake as it goes to the upstream; releaseHead takes it back.
-func (s *Server) requestHead(ctx context.Context, r *http.Request, o origin, host string) *bytes.Buffer {
+func (s *Server) requestHead(ctx context.Context, r *http.Request, v *visit, host string) *bytes.Buffer {
 	h := endToEnd(r.Header)
 	h.Del("Content-Length")
-	o.forward(h, r)
+	v.origin.forward(h, r)
+	v.request(h)
 	if s.Propagator != nil {
 		s.Propagator.Inject(ctx, h)
 	}
@@ -251,10 +252,11 @@ func extensionNames(h http.Header) []string {
 
 // responseHead is the 101 as it goes to the client; releaseHead takes it back. Nobody needs the answer's
 // own headers any more.
-func (a *answer) responseHead(extra http.Header) *bytes.Buffer {
+func (a *answer) responseHead(extra http.Header, v *visit) *bytes.Buffer {
 	h := a.Header
 	dropHop(h)
 	h.Del("Content-Length")
+	v.response(h)
 	h.Set("Connection", "Upgrade")
 	h.Set("Upgrade", "websocket")
 	for name, values := range extra {
@@ -267,9 +269,10 @@ func (a *answer) responseHead(extra http.Header) *bytes.Buffer {
 }
 
 // pass answers the client with what the upstream answered instead of a 101.
-func (a *answer) pass(w http.ResponseWriter) {
+func (a *answer) pass(w http.ResponseWriter, v *visit) {
 	h := w.Header()
 	maps.Copy(h, endToEnd(a.Header))
+	v.response(h)
 	h.Del("Content-Length") // the body may have been cut
 	if h["Content-Type"] == nil {
 		h["Content-Type"] = nil // or net/http would guess one

@@ -173,8 +173,8 @@ func Ends(ctx context.Context) (client, local netip.AddrPort) {
 	name := in.RemoteAddr().String()
 	if record := lifecycle.FromContext(ctx); record != nil {
 		name = cmp.Or(record.Facts().Client, name)
-	} else if o, ok := ctx.Value(originKey{}).(origin); ok {
-		name = cmp.Or(o.client, name)
+	} else if v, ok := ctx.Value(visitKey{}).(*visit); ok {
+		name = cmp.Or(v.origin.client, name)
 	}
 	return addrPort(name), addrPort(in.LocalAddr().String())
 }

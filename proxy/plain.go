@@ -38,12 +38,12 @@ func (s *Server) servePlain(w http.ResponseWriter, r *http.Request, in *inbound)
 	if admission != nil {
 		r = admission.Forward
 	}
-	s.serveObserved(route.plain, w, r, o)
+	s.serveObserved(route.plain, w, r, &visit{origin: o, in: in, admission: admission, route: route})
 }
 
 // serveObserved gives a handler what its observer looks for.
-func (s *Server) serveObserved(h http.Handler, w http.ResponseWriter, r *http.Request, o origin) {
-	ctx := context.WithValue(r.Context(), originKey{}, o)
+func (s *Server) serveObserved(h http.Handler, w http.ResponseWriter, r *http.Request, v *visit) {
+	ctx := context.WithValue(r.Context(), visitKey{}, v)
 	if s.Propagator != nil {
 		ctx = s.Propagator.Extract(ctx, r.Header)
 	}
@@ -60,11 +60,11 @@ func (s *Server) refusePlain(w http.ResponseWriter, f *lifecycle.Failure) {
 	http.Error(w, f.Reason.String(), status)
 }
 
-type originKey struct{}
+type visitKey struct{}
 
-func originOf(r *http.Request) origin { return r.Context().Value(originKey{}).(origin) }
+func visitOf(r *http.Request) *visit { return r.Context().Value(visitKey{}).(*visit) }
 
-func trustedTrace(r *http.Request) bool { return originOf(r).trustTrace }
+func trustedTrace(r *http.Request) bool { return visitOf(r).origin.trustTrace }
 
 // newPlain makes the handler of a route's plain requests; idle closes the connections that it keeps.
 func newPlain(s *Server, r *Route) (h http.Handler, idle func()) {
@@ -105,7 +105,7 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	o := originOf(r)
+	v := visitOf(r)
 	rp := &httputil.ReverseProxy{
 		Transport: p.transport(target),
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -119,10 +119,15 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
 				pr.Out.Header[name] = pr.In.Header[name] // Rewrite has taken them out
 			}
-			o.forward(pr.Out.Header, pr.In)
+			v.origin.forward(pr.Out.Header, pr.In)
+			v.request(pr.Out.Header)
 			if p.propagator != nil {
 				p.propagator.Inject(pr.Out.Context(), pr.Out.Header)
 			}
+		},
+		ModifyResponse: func(resp *http.Response) error {
+			v.response(resp.Header)
+			return nil
 		},
 		ErrorHandler: p.failed,
 		ErrorLog:     slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),

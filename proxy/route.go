@@ -29,6 +29,9 @@ type Route struct {
 	// Limiter bounds its connections. Nil: nothing does.
 	Limiter Limiter
 
+	RequestHeaders  HeaderRules // of what goes to the upstream
+	ResponseHeaders HeaderRules // of what goes to the client; answers of our own are as they are
+
 	RejectHTTP   bool // answer 426 to requests that are not upgrades
 	OwnHost      bool // send the target's host instead of the client's
 	ServerTiming bool // tell the client how long each phase took
@@ -72,6 +75,11 @@ func (r *Route) compile(s *Server) error {
 	}
 	if r.Upstream.Pick == nil {
 		return fmt.Errorf("route %s: no upstream", r.Name)
+	}
+	for _, rules := range []*HeaderRules{&r.RequestHeaders, &r.ResponseHeaders} {
+		if err := rules.compile(); err != nil {
+			return fmt.Errorf("route %s: %w", r.Name, err)
+		}
 	}
 	if r.Handshake == 0 {
 		r.Handshake = defaultHandshake

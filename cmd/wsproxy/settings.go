@@ -135,11 +135,16 @@ func (gen *generation) route(r config.Route, g *group) (*servedRoute, error) {
 		Policy: p, Identity: proxy.Identity{Kind: kind, Name: name},
 		Upstream: gen.upstream(g, cmp.Or(gen.egresses[r.Egress], g.egress), dialTimeouts(r.Timeouts)),
 	}
+	route.RequestHeaders, route.ResponseHeaders = headerRules(r.Headers.Request), headerRules(r.Headers.Response)
 	served := &servedRoute{Route: route, guard: guard}
 	if guard != nil {
 		route.Auth = guard.admit
 	}
 	return served, nil
+}
+
+func headerRules(c config.HeaderRules) proxy.HeaderRules {
+	return proxy.HeaderRules{Set: c.Set, Add: c.Add, Remove: c.Remove}
 }
 
 // upstream is a group as one route sees it: its targets are shared, the timeouts are the route's.
