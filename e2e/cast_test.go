@@ -42,7 +42,7 @@ func (c *cast) settings(t *testing.T) *settings {
 	_, port, _ := net.SplitHostPort(c.echo.plain)
 	trust := object{"tls": s.trust()}
 
-	s.route("direct", nil, plain)
+	s.route("direct", object{"identity": "address"}, plain)
 	s.route("name", nil, "ws://localhost:"+port)
 	s.route("tls", trust, secure)
 	s.route("retry", object{"balance": "round_robin"}, "ws://"+c.closed, plain)

@@ -37,6 +37,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("authentication", h.authentication)
 	t.Run("reloads and upgrades under load", h.underLoad)
 	t.Run("foreign pages", h.foreignPages)
+	t.Run("keepalive", h.keepalive)
 	if h.missing(t, telemetryPeers...) {
 		return
 	}

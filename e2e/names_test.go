@@ -11,11 +11,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // unseen are the names in the schema that this run can't produce, each with the reason.
 var unseen = map[string]string{
 	"wsproxy.telemetry.dropping": "nothing is lost here; the test of a collector that is away sees it in wsproxy's log",
+	"wsproxy.connection.stalled": "takes five seconds of a peer that reads nothing; the relay's tests see it",
 }
 
 // names plays everything, stops wsproxy with a connection open, and compares all the names that arrived with
@@ -35,6 +39,7 @@ func (h *house) names(t *testing.T) {
 	}
 	h.plainRequest(t, w)
 	h.withCertificate(t, s)
+	h.chat(t, w)
 	stay := h.open(t, w, "/direct/stays", request{})
 	h.stack.prometheus.want(t, "sum("+w.of("wsproxy_connection_active", "wsproxy_config_current", "true")+")", 1)
 	w.signal(syscall.SIGTERM)
@@ -46,6 +51,29 @@ func (h *house) names(t *testing.T) {
 	t.Run("spans", func(t *testing.T) { h.checkSpanNames(t, w, schema) })
 	t.Run("metrics", func(t *testing.T) { h.checkMetricNames(t, w, schema) })
 	t.Run("events", func(t *testing.T) { checkEventNames(t, w, schema, detailed.log(t)) })
+}
+
+// chat is a connection with enough messages that some are timed, and with a ping.
+func (h *house) chat(t *testing.T, w *wsproxy) {
+	t.Helper()
+	c := h.open(t, w, "/direct/chat", request{})
+	answered := false
+	c.SetPongHandler(func(string) error { answered = true; return nil })
+	if err := c.WriteControl(websocket.PingMessage, []byte("here?"), time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if err := c.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.ReadMessage(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !answered {
+		t.Error("got no pong")
+	}
+	c.leave(t, 1000)
 }
 
 // plainRequest is one that is no upgrade.
