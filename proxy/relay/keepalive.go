@@ -33,8 +33,8 @@ type pulse struct {
 	state pulseState
 
 	// Our own pings, numbered from a random begin.
-	number     uint64        // of the last one
 	unanswered uint8         // of the last ones
+	number     uint64        // of the last one
 	pinged     time.Duration // the last one was written
 
 	theirs *pings // of the other endpoint to this leg; nil before the first
