@@ -29,6 +29,7 @@ func operations() map[string]operation {
 		"DELETE /api/connections/{id}": {query: []string{"code", "reason"}, answer: closingDocument{}, status: http.StatusAccepted},
 		"GET /api/routes":              {answer: list[Route]{}},
 		"GET /api/egress":              {answer: list[egressDocument]{}},
+		"GET /api/upstreams":           {answer: list[upstreamDocument]{}},
 		"GET /api/events":              {query: []string{"limit"}, answer: list[eventDocument]{}},
 		"GET /api/stream":              {answer: eventDocument{}, status: http.StatusSwitchingProtocols},
 		"GET /api/log-level":           {answer: LogLevels{}},

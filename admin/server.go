@@ -54,6 +54,9 @@ type Server struct {
 	Control Control
 	Events  *Events
 
+	// Upstreams tells of the targets. Nil: there are none.
+	Upstreams func() []lifecycle.UpstreamStatus
+
 	// Log gets panics and the HTTP server's own complaints; nil: nobody does.
 	Log *slog.Logger
 
@@ -219,6 +222,7 @@ func (s *Server) pages() []page {
 		{"/api/events", "the latest ends of connections, with their phases; limit", s.events},
 		{"/api/stream", "a WebSocket: connections opened, closed and failed, and states of the process, as they happen", s.stream},
 		{"/api/log-level", "what is logged; PUT changes the levels that are given", s.logLevel},
+		{"/api/upstreams", "targets: state, addresses, open connections, the latest check", s.upstreams},
 		{"/api/openapi.json", "this API as an OpenAPI document", s.openAPI},
 		{"/debug/pprof/", "profiles, for go tool pprof", profiles},
 	}

@@ -68,6 +68,7 @@ type Target struct {
 	Network string // tcp or unix
 	Address string // host:port, with the scheme's port where none is given; or the path of the socket
 	TLS     bool
+	SRV     bool // Address is the name of SRV records, without a port
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -76,11 +77,23 @@ func (t *Target) UnmarshalText(text []byte) error {
 	if socket, ok := strings.CutPrefix(whole, "unix:"); ok {
 		return t.unmarshalUnix(whole, socket)
 	}
+	if scheme, name, ok := strings.Cut(whole, "://"); ok && strings.HasPrefix(scheme, "srv+") {
+		return t.unmarshalSRV(whole, strings.TrimPrefix(scheme, "srv+"), name)
+	}
 	scheme, address, err := targetSchemes().split(whole)
 	if err != nil {
 		return err
 	}
 	*t = Target{Text: whole, Network: "tcp", Address: address, TLS: scheme == "wss" || scheme == "https"}
+	return nil
+}
+
+func (t *Target) unmarshalSRV(whole, scheme, name string) error {
+	name = strings.TrimSuffix(name, "/")
+	if scheme != "ws" && scheme != "wss" || !validHost(name) || net.ParseIP(name) != nil {
+		return &wanted{what: "srv+ws:// or srv+wss:// with the name of SRV records alone, as in srv+ws://_chat._tcp.example.com"}
+	}
+	*t = Target{Text: whole, Network: "tcp", Address: name, TLS: scheme == "wss", SRV: true}
 	return nil
 }
 

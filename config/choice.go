@@ -153,14 +153,49 @@ func (OnExcess) choices() (now, later []string) { return texts(OnExcessClose, On
 // Balance is how one of an upstream's targets is chosen.
 type Balance string
 
-// The target with the fewest open sockets, or the next one.
+// The target with the fewest open sockets, the next one, the less busy of two, or the one of a key.
 const (
 	BalanceLeastConnections Balance = "least_connections"
 	BalanceRoundRobin       Balance = "round_robin"
+	BalanceRandomTwo        Balance = "random_two"
+	BalanceHash             Balance = "hash"
 )
 
 func (Balance) choices() (now, later []string) {
-	return texts(BalanceLeastConnections, BalanceRoundRobin), []string{"random_two", "hash"}
+	return texts(BalanceLeastConnections, BalanceRoundRobin, BalanceRandomTwo, BalanceHash), nil
+}
+
+// RetryStatus is an upstream's answer after which another target is tried.
+type RetryStatus string
+
+// The answers of gateways, and of applications that are not ready.
+const (
+	RetryStatus502 RetryStatus = "502"
+	RetryStatus503 RetryStatus = "503"
+	RetryStatus504 RetryStatus = "504"
+)
+
+func (RetryStatus) choices() (now, later []string) {
+	return texts(RetryStatus502, RetryStatus503, RetryStatus504), nil
+}
+
+// Code is the status.
+func (s RetryStatus) Code() int {
+	return map[RetryStatus]int{RetryStatus502: 502, RetryStatus503: 503, RetryStatus504: 504}[s]
+}
+
+// SameSite says with whose requests a browser sends a cookie.
+type SameSite string
+
+// With those of the same site, also when a link led there, with those that began there, or with all.
+const (
+	SameSiteLax    SameSite = "lax"
+	SameSiteStrict SameSite = "strict"
+	SameSiteNone   SameSite = "none"
+)
+
+func (SameSite) choices() (now, later []string) {
+	return texts(SameSiteLax, SameSiteStrict, SameSiteNone), nil
 }
 
 // Resolve is who looks a target's name up that is reached through an egress.
@@ -298,11 +333,12 @@ const (
 	LogSystem     LogComponent = "system"     // states of the process
 	LogTelemetry  LogComponent = "telemetry"  // exports
 	LogTLS        LogComponent = "tls"        // certificates
+	LogUpstream   LogComponent = "upstream"   // targets: where they are and whether they are fit
 )
 
 // LogComponents lists them.
 func LogComponents() []string {
-	return texts(LogAccess, LogAdmin, LogConnection, LogProxy, LogRelay, LogSystem, LogTelemetry, LogTLS)
+	return texts(LogAccess, LogAdmin, LogConnection, LogProxy, LogRelay, LogSystem, LogTelemetry, LogTLS, LogUpstream)
 }
 
 // Kept is why a connection is traced that the sampler dropped.

@@ -116,6 +116,11 @@ func (c *Config) checkSecrets(src *source) {
 	for i, egress := range c.Egress {
 		checkCredentials(src, key(item("egress", i), "credentials"), egress.Credentials)
 	}
+	for i, r := range c.Routes {
+		if r.Sticky != nil {
+			r.Sticky.checkSecret(src, key(key(item("routes", i), "sticky"), "secret"))
+		}
+	}
 	if c.Telemetry.OTLP == nil {
 		return
 	}

@@ -2,6 +2,8 @@ package config
 
 import (
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Route says which requests go to an upstream, and how their connections are treated.
@@ -26,6 +28,10 @@ type Route struct {
 	ServerTiming bool `yaml:"server_timing" default:"false"`
 	// How many further targets are tried when one can't be reached. Nothing is tried again once the handshake may have reached an upstream.
 	Retries int `yaml:"retries" default:"2" range:"0..10"`
+	// After which answers of a target another one is tried, too: 502, 503 and 504. The handshake may have reached an application by then.
+	RetryOn []RetryStatus `yaml:"retry_on"`
+	// Brings clients back to the target that they were at, by a cookie that the 101 sets. Without it each connection is balanced anew.
+	Sticky *Sticky `yaml:"sticky"`
 	// Which web pages may connect, by the request's `Origin`: `same-origin`, an origin, an origin whose host begins with `*.` for every subdomain, or `*` alone for all. A request without the header passes.
 	Origins []Origin `yaml:"origins" default:"same-origin"`
 	// What a reload does with the route's open connections if it changes the route, its upstream or its egress, or removes the route: they `keep` what they have until they end, `drain` within `drain.spread`, or `close` at once. Clients get 1012. A changed route goes by its new value.
@@ -42,6 +48,16 @@ type Route struct {
 	Timeouts Timeouts `yaml:"timeouts"`
 	// Pings of wsproxy's own, which find endpoints that are gone without a word.
 	Keepalive Keepalive `yaml:"keepalive"`
+}
+
+// Sticky is the cookie that brings clients back. Its value is made from the target by a secret and tells nothing of it.
+type Sticky struct {
+	// The cookie's name.
+	Cookie string `yaml:"cookie" required:"true"`
+	// Its `SameSite` attribute. `none` is for pages of other sites and works over TLS only.
+	SameSite SameSite `yaml:"same_site" default:"lax"`
+	// What its value is made with, as `file:PATH` or from `${NAME}`, 16 bytes or more. Processes with the same one understand each other's cookies. Without it each process has its own, until it ends.
+	Secret Secret `yaml:"secret"`
 }
 
 // Timeouts are the deadlines of a connection. Only idle and max_lifetime can be off: every other wait ends.
@@ -87,6 +103,12 @@ func (c *Config) checkRoutes(src *source, upstreams, egress nameList) nameList {
 			src.add(key(at, "egress"), "", "the upstream has a unix socket, which can't be reached through an egress")
 		}
 		checkOrigins(src, key(at, "origins"), r.Origins)
+		if retries := key(at, "retry_on"); len(r.RetryOn) > 0 && r.Retries == 0 && !src.wrong[key(at, "retries")] {
+			src.add(retries, "", "has no effect with retries: 0")
+		}
+		if r.Sticky != nil {
+			r.Sticky.check(src, key(at, "sticky"))
+		}
 		if lost := key(at, "on_upstream_lost"); r.Framing == FramingOff && src.given(lost) && r.OnUpstreamLost != UpstreamLostFIN {
 			src.add(lost, string(UpstreamLostFIN), "with framing: off no Close frame is sent")
 		}
@@ -107,6 +129,24 @@ func (k Keepalive) refuse(src *source, path string) {
 		if at := key(path, field.name); field.wanted && src.given(at) {
 			src.add(at, "", "with framing: off no ping can be sent; remove it, or choose another framing")
 		}
+	}
+}
+
+// leastSecret is how many bytes a secret of ours must have that nobody is to guess.
+const leastSecret = 16
+
+func (s *Sticky) check(src *source, at string) {
+	if path := key(at, "cookie"); s.Cookie != "" && !httpguts.ValidHeaderFieldName(s.Cookie) {
+		src.add(path, "", "got %s, want a cookie's name", src.quote(path, s.Cookie))
+	}
+}
+
+func (s *Sticky) checkSecret(src *source, path string) {
+	switch {
+	case s.Secret.literal:
+		src.add(path, "", "a secret does not belong in this file; write file:PATH or ${NAME}")
+	case !s.Secret.IsZero() && !s.Secret.unread() && len(s.Secret.Value()) < leastSecret:
+		src.add(path, "", "has less than %d bytes", leastSecret)
 	}
 }
 

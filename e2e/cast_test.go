@@ -46,6 +46,7 @@ func (c *cast) settings(t *testing.T) *settings {
 	s.route("name", nil, "ws://localhost:"+port)
 	s.route("tls", trust, secure)
 	s.route("retry", object{"balance": "round_robin"}, "ws://"+c.closed, plain)
+	s.route("checked", object{"health": object{"interval": "500ms"}}, plain, "ws://"+c.closed)
 	c.through(s, "slow", "http://"+c.slow, "", object{"tls": s.trust()}, secure)
 	if c.tiny != "" {
 		c.through(s, "tiny", "http://"+c.tiny, egressUser+":"+tinyPassword, trust, secure)

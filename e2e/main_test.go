@@ -56,6 +56,7 @@ func TestEndToEnd(t *testing.T) {
 		{"secrets", h.secrets},
 		{"dashboards", h.dashboards},
 		{"rules", h.rules},
+		{"upstreams", h.upstreams},
 		{"drain", h.drain},
 		{"forced stop", h.forcedStop},
 		{"collector away", h.collectorAway},

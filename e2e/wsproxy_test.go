@@ -99,7 +99,7 @@ func (s *settings) route(name string, with object, targets ...string) {
 	u := object{"name": name, "targets": targets}
 	for k, v := range with {
 		switch k {
-		case "tls", "egress", "balance", "proxy_protocol":
+		case "tls", "egress", "balance", "proxy_protocol", "health", "passive", "hash", "weights", "slow_start", "resolve_interval":
 			u[k] = v
 		default:
 			r[k] = v

@@ -19,6 +19,7 @@ func TestEveryValueHasAName(t *testing.T) {
 		"OutcomeKind": {outcomeNames[:], 0},
 		"State":       {stateNames[:], 0},
 		"Reload":      {reloadFailureNames[:], 1},
+		"TargetState": {targetStateNames[:], 0},
 	}
 	for enum, tc := range cases {
 		t.Run(enum, func(t *testing.T) {

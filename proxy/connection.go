@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"wsproxy/lifecycle"
+	"wsproxy/proxy/frame"
 	"wsproxy/proxy/relay"
 )
 
@@ -55,7 +57,7 @@ type upgrade struct {
 	admission *Admission // nil where everyone is let in
 
 	permits  []func() // give back what the limits counted
-	release  func()   // gives the target back
+	lease    Lease    // of the target
 	upstream net.Conn // dialled
 	client   net.Conn // taken over from net/http
 	handed   bool     // the relay has both, and the target
@@ -96,14 +98,13 @@ func (u *upgrade) serve(w http.ResponseWriter, complete time.Time) *lifecycle.Fa
 func (u *upgrade) connect(ctx context.Context, w http.ResponseWriter) *lifecycle.Failure {
 	ctx, cancel := context.WithTimeout(ctx, u.route.Handshake)
 	defer cancel()
-	if u.upstream == nil {
-		if err := u.dial(ctx); err != nil {
-			return failure(err)
-		}
-	}
-	pair, err := u.upgrade(ctx, w)
+	a, err := u.reach(ctx)
 	if err != nil {
-		return failure(err)
+		return u.failed(err)
+	}
+	pair, err := u.upgrade(ctx, a, w)
+	if err != nil {
+		return u.failed(err)
 	}
 	if pair != nil {
 		u.in.seat.keep(seatOpen)
@@ -197,7 +198,7 @@ func (u *upgrade) first(ctx context.Context) *lifecycle.Failure {
 	if u.forward != nil {
 		return u.choose(ctx)
 	}
-	return u.pick(nil)
+	return u.pick(nil, nil)
 }
 
 // choose takes the target that a client of a forward listener has named.
@@ -206,7 +207,7 @@ func (u *upgrade) choose(ctx context.Context) *lifecycle.Failure {
 	if f := u.forward.permitsHTTP(ctx, u.r, u.origin.client, to, err); f != nil {
 		return f
 	}
-	u.target, u.release = u.forward.target(to), func() {}
+	u.target, u.lease = u.forward.target(to), unleased{}
 	u.record.Update(func(f *lifecycle.Facts) { f.Target = u.target.Name })
 	return nil
 }
@@ -216,60 +217,97 @@ func (u *upgrade) originAllowed() bool {
 }
 
 // pick chooses a target that was not tried yet.
-func (u *upgrade) pick(tried []string) *lifecycle.Failure {
-	t, release, ok := u.route.Upstream.Pick(tried)
+func (u *upgrade) pick(tried []string, why *lifecycle.Failure) *lifecycle.Failure {
+	t, lease, ok := u.route.Upstream.Pick(Choice{Request: u.r, Client: u.origin.client, Tried: tried, Failed: why})
 	if !ok {
 		return lifecycle.Fail(lifecycle.ReasonNoUpstream, nil)
 	}
-	u.target, u.release = t, release
+	u.target, u.lease = t, lease
 	u.record.Update(func(f *lifecycle.Facts) { f.Target, f.Egress = t.Name, t.Egress })
 	return nil
 }
 
-// dial opens a connection to a target. Nothing has reached an application yet, so another target may be
-// tried after one that failed.
-func (u *upgrade) dial(ctx context.Context) error {
+// reach brings the handshake to a target and returns its answer. Until the handshake was sent no
+// application knows of it, so another target may be tried; afterwards only where the route names the
+// answer. A nil answer comes with an error.
+func (u *upgrade) reach(ctx context.Context) (*answer, error) {
 	var tried []string
 	for {
-		conn, err := u.target.Dial(ctx)
-		if err == nil {
-			u.upstream = conn
-			return nil
+		a, err := u.attempt(ctx)
+		if err == nil && !slices.Contains(u.route.RetryOn, a.StatusCode) {
+			return a, nil
 		}
-		tried = append(tried, u.target.Name)
-		if ctx.Err() != nil || u.forward != nil || len(tried) > u.route.Retries {
-			return err
+		tried = append(tried, u.target.id())
+		again := u.upstream == nil || err == nil
+		if ctx.Err() != nil || u.forward != nil || !again || len(tried) > u.route.Retries || !u.next(err, a, tried) {
+			return a, err
 		}
-		failed := u.release
-		if u.pick(tried) != nil {
-			return err
-		}
-		failed()
-		u.record.NextAttempt()
 	}
 }
 
-// upgrade carries the handshake to the target and its answer back. A nil pair without error is a refusal
-// by the upstream, passed on to the client.
-func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pair, error) {
+// attempt dials the target and exchanges handshakes with it. The upgrade phase is under way when there is
+// an answer.
+func (u *upgrade) attempt(ctx context.Context) (*answer, error) {
+	if u.upstream == nil {
+		conn, err := u.target.Dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		u.upstream = conn
+	}
+	conn := u.upstream
 	ctx = u.begin(ctx, &lifecycle.Step{
-		Phase: lifecycle.PhaseUpgrade, Host: u.target.Address, Peer: u.upstream.RemoteAddr().String(), EgressName: u.record.Facts().Egress,
+		Phase: lifecycle.PhaseUpgrade, Host: u.target.Address, Peer: conn.RemoteAddr().String(), EgressName: u.record.Facts().Egress,
 	})
 	host := u.r.Host
 	if u.route.OwnHost {
 		host = u.target.Host
 	}
 	head := u.server.requestHead(ctx, u.r, u.visit(), host)
-	a, err := exchange(ctx, u.upstream, u.r, head.Bytes())
+	a, err := exchange(ctx, conn, u.r, head.Bytes())
 	releaseHead(head)
 	if err != nil {
 		return nil, u.end(err)
 	}
 	u.step.Status = a.StatusCode
+	return a, nil
+}
+
+// next goes on to another target after one that failed, or that answered a. False if there is none.
+func (u *upgrade) next(err error, a *answer, tried []string) bool {
+	var why *lifecycle.Failure
+	if a != nil {
+		why = a.rejection()
+	} else {
+		why = failure(err)
+	}
+	lease := u.lease
+	if u.pick(tried, why) != nil {
+		return false
+	}
+	if a != nil {
+		why = failure(u.end(why))
+		u.upstream.Close()
+		u.upstream = nil
+	}
+	lease.Failed(why)
+	u.record.NextAttempt()
+	return true
+}
+
+// rejection is the failure that an answer other than 101 is.
+func (a *answer) rejection() *lifecycle.Failure {
+	f := lifecycle.Failf(lifecycle.ReasonUpgradeRejected, "upstream answered %d", a.StatusCode)
+	f.Status = a.StatusCode
+	return f
+}
+
+// upgrade carries a target's answer back. A nil pair without error is a refusal by the upstream, passed
+// on to the client.
+func (u *upgrade) upgrade(ctx context.Context, a *answer, w http.ResponseWriter) (*relay.Pair, error) {
 	if a.StatusCode != http.StatusSwitchingProtocols {
-		f := lifecycle.Failf(lifecycle.ReasonUpgradeRejected, "upstream answered %d", a.StatusCode)
-		f.Status = a.StatusCode
-		rejected := failure(u.end(f))
+		rejected := failure(u.end(a.rejection()))
+		u.lease.Failed(rejected)
 		a.pass(w, u.visit())
 		u.record.Failed(rejected, a.StatusCode)
 		return nil, nil
@@ -288,17 +326,33 @@ func (u *upgrade) upgrade(ctx context.Context, w http.ResponseWriter) (*relay.Pa
 		return nil, nil
 	}
 	u.end(nil)
-	held := u.hold() // alone: the request and all of the set-up must not live as long as the socket
-	held.vigil = newVigil(u.record, u.admission)
+	held, record := u.hold(), u.record // alone: the request and all of the set-up must not live as long as the socket
+	held.vigil = newVigil(record, u.admission)
+	held.lease.Opened()
 	return &relay.Pair{
-		Conn: u.record, Client: client, Upstream: u.upstream, Early: [2][]byte{lifecycle.Upstream: early, lifecycle.Downstream: a.early},
+		Conn: record, Client: client, Upstream: u.upstream, Early: [2][]byte{lifecycle.Upstream: early, lifecycle.Downstream: a.early},
 		Framing: u.route.Framing, Deflate: agreed.deflate, Lenient: agreed.other, Policy: &u.route.Policy,
-		Done: func(lifecycle.Close) { held.release() },
+		Done: func(c lifecycle.Close) {
+			held.lease.Closed(c, spoke(record))
+			held.release()
+		},
 	}, nil
 }
 
 func (u *upgrade) visit() *visit {
 	return &visit{origin: u.origin, in: u.in, admission: u.admission, route: u.route, connection: u.record.ID}
+}
+
+// spoke says whether a message passed; in a byte tunnel, which knows of no messages, any byte.
+func spoke(c *lifecycle.Connection) bool {
+	tunnel := c.Facts().Framing == frame.ModeOff.String()
+	for _, d := range []lifecycle.Direction{lifecycle.Upstream, lifecycle.Downstream} {
+		f := c.Flow(d)
+		if f.Text.Load()+f.Binary.Load() > 0 || tunnel && f.Bytes.Load() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // answer takes the client's socket over from net/http and passes the 101 on. It returns the socket and
@@ -311,6 +365,7 @@ func (u *upgrade) answer(w http.ResponseWriter, a *answer) (net.Conn, []byte, er
 	if t := u.record.TraceResponse(); t != "" {
 		extra.Set("Traceresponse", t)
 	}
+	u.target.setCookie(extra, u.origin)
 	hijacked, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, nil, err
@@ -360,6 +415,13 @@ func (u *upgrade) cleanUp() {
 		held.seat = nil // net/http still has the client
 	}
 	held.release()
+}
+
+// failed tells the target's lease why the handshake failed.
+func (u *upgrade) failed(err error) *lifecycle.Failure {
+	f := failure(err)
+	u.lease.Failed(f)
+	return f
 }
 
 // recover answers 500 for a fault of ours, which ends this connection alone.

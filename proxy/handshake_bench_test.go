@@ -59,7 +59,7 @@ func newLane(tb testing.TB) *lane {
 	}}
 	s := &Server{
 		Registry: &lifecycle.Registry{Observers: []lifecycle.Observer{l}}, Engine: engine, Log: slog.New(slog.DiscardHandler),
-		Routes: []*Route{{Name: "all", Match: "/", Upstream: Upstream{Name: "up", Pick: func([]string) (Target, func(), bool) { return target, func() {}, true }}}},
+		Routes: []*Route{{Name: "all", Match: "/", Upstream: Upstream{Name: "up", Pick: func(Choice) (Target, Lease, bool) { return target, &pick{}, true }}}},
 	}
 	running.Go(func() { s.Serve(Listener{Listener: socket}) })
 	tb.Cleanup(func() {

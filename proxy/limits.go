@@ -60,19 +60,19 @@ func (u *upgrade) clientAddress() netip.Addr {
 
 // hold is what a connection has of what there is only so much of.
 type hold struct {
-	target  func()
+	lease   Lease // nil before a target was chosen
 	permits []func()
 	seat    *seat
 	vigil   *vigil
 }
 
-func (u *upgrade) hold() *hold { return &hold{target: u.release, permits: u.permits, seat: u.in.seat} }
+func (u *upgrade) hold() *hold { return &hold{lease: u.lease, permits: u.permits, seat: u.in.seat} }
 
 // release gives it all back. Both sockets are closed.
 func (h *hold) release() {
 	h.vigil.end()
-	if h.target != nil {
-		h.target()
+	if h.lease != nil {
+		h.lease.Failed(nil) // unless it knows more already
 	}
 	for _, release := range h.permits {
 		release()

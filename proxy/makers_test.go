@@ -273,12 +273,12 @@ func newOnSockets(t *testing.T, e relay.Engine, dial func(context.Context) (net.
 	o := &onSockets{engine: e, journal: &journal{}}
 	o.server = &Server{
 		Registry: &lifecycle.Registry{Observers: []lifecycle.Observer{o.journal}}, Engine: e, Log: slog.New(slog.DiscardHandler),
-		Routes: []*Route{{Name: "all", Match: "/", Upstream: Upstream{Name: "up", Pick: func(tried []string) (Target, func(), bool) {
+		Routes: []*Route{{Name: "all", Match: "/", Upstream: Upstream{Name: "up", Pick: func(c Choice) (Target, Lease, bool) {
 			return Target{Name: "a", Address: "a", Host: "a", Dial: func(ctx context.Context) (net.Conn, error) {
 				ctx, step := lifecycle.FromContext(ctx).Begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseConnect})
 				c, err := dial(ctx)
 				return c, errors.Join(step.End(ctx, err))
-			}}, func() {}, len(tried) == 0
+			}}, &pick{}, len(c.Tried) == 0
 		}}}},
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

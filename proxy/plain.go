@@ -95,17 +95,18 @@ type plain struct {
 	log        *slog.Logger
 
 	mu         sync.Mutex
-	transports map[string]*http.Transport // by target; the configuration bounds how many
+	transports map[string]*http.Transport // by target's id
 }
 
 func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	target, release, ok := p.route.Upstream.Pick(nil)
+	v := visitOf(r)
+	target, lease, ok := p.route.Upstream.Pick(Choice{Request: r, Client: v.origin.client})
 	if !ok {
+		w.Header().Set("Retry-After", p.server.retryAfter(lifecycle.Fail(lifecycle.ReasonNoUpstream, nil)))
 		http.Error(w, "no upstream", http.StatusServiceUnavailable)
 		return
 	}
-	defer release()
-	v := visitOf(r)
+	defer lease.Failed(nil)
 	rp := &httputil.ReverseProxy{
 		Transport: p.transport(target),
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -127,10 +128,17 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			v.response(resp.Header)
+			lease.Opened()
+			target.setCookie(resp.Header, v.origin)
 			return nil
 		},
-		ErrorHandler: p.failed,
-		ErrorLog:     slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if f, ok := errors.AsType[*lifecycle.Failure](err); ok {
+				lease.Failed(f)
+			}
+			p.failed(w, r, err)
+		},
+		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 	rp.ServeHTTP(w, r)
 }
@@ -140,8 +148,9 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *plain) transport(t Target) *http.Transport {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	tr := p.transports[t.Name]
+	tr := p.transports[t.id()]
 	if tr == nil {
+		p.makeRoom()
 		tr = &http.Transport{
 			DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx, t) },
 			MaxIdleConnsPerHost:   32,
@@ -150,7 +159,7 @@ func (p *plain) transport(t Target) *http.Transport {
 			DisableCompression:    true, // bodies pass as they are
 			DisableKeepAlives:     t.Single,
 		}
-		p.transports[t.Name] = tr
+		p.transports[t.id()] = tr
 	}
 	return tr
 }
@@ -181,6 +190,20 @@ type countedConn struct {
 func (c *countedConn) Close() error {
 	defer c.closed()
 	return c.Conn.Close()
+}
+
+// transportsKept is for targets whose addresses come and go.
+const transportsKept = 256
+
+// makeRoom gives up some transport when there are too many; its requests under way go on.
+func (p *plain) makeRoom() {
+	for id, tr := range p.transports {
+		if len(p.transports) < transportsKept {
+			return
+		}
+		tr.CloseIdleConnections()
+		delete(p.transports, id)
+	}
 }
 
 func (p *plain) closeIdle() {

@@ -230,9 +230,9 @@ func TestDialsThatMisbehave(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				released := 0
-				w.server.Routes = []*Route{{Name: "r", Match: "/", Upstream: Upstream{Pick: func(tried []string) (Target, func(), bool) {
-					return Target{Name: "a", Dial: dial}, func() { released++ }, len(tried) == 0
+				var lease pick
+				w.server.Routes = []*Route{{Name: "r", Match: "/", Upstream: Upstream{Pick: func(c Choice) (Target, Lease, bool) {
+					return Target{Name: "a", Dial: dial}, &lease, len(c.Tried) == 0
 				}}}}
 				w.start()
 				p := w.send(request())
@@ -240,8 +240,8 @@ func TestDialsThatMisbehave(t *testing.T) {
 				if got := problemIn(t, p.String()); got.Status != 500 || got.Reason != "internal" {
 					t.Errorf("got %+v, want 500 internal", got)
 				}
-				if released != 1 {
-					t.Errorf("released: got %d times, want once", released)
+				if lease.count() != 1 {
+					t.Error("the lease has not ended")
 				}
 				if got, want := w.journal.ends(), "failed 500 internal"; got != want {
 					t.Errorf("got %q, want %q", got, want)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"wsproxy/lifecycle"
 	"wsproxy/proxy/frame"
 	"wsproxy/proxy/relay"
 )
@@ -37,6 +39,7 @@ type Route struct {
 	ServerTiming bool // tell the client how long each phase took
 	Framing      frame.Mode
 	Retries      int           // further targets to try
+	RetryOn      []int         // also after these answers of an upstream: 502, 503, 504
 	Handshake    time.Duration // from the complete request head to the 101; 0: 10 s
 	Policy       relay.Policy
 	Identity     Identity // by which clients are known again
@@ -50,21 +53,64 @@ type Route struct {
 type Upstream struct {
 	Name string
 
-	// Pick chooses a target whose name is not among those tried. release is called once, when the
-	// connection that went there has ended.
-	Pick func(tried []string) (t Target, release func(), ok bool)
+	// Pick chooses a target for a connection. The lease is ended once.
+	Pick func(Choice) (t Target, l Lease, ok bool)
 }
+
+// Choice is what the choice of a target may depend on.
+type Choice struct {
+	Request *http.Request // not to be kept
+	Client  string        // address of the client behind trusted hops, maybe with a port
+	Tried   []string      // ids of targets that this connection could not use; any make it a retry
+
+	Failed *lifecycle.Failure // why it could not use the last of them
+}
+
+// Lease is a connection's place at a target. Failed or Closed ends it; what comes behind that has no
+// effect.
+type Lease interface {
+	// Opened tells that the target's handshake is done.
+	Opened()
+	// Failed tells why no connection was opened. Nil: there is nothing to tell.
+	Failed(*lifecycle.Failure)
+	// Closed tells, after Opened, how the connection ended, and whether a message had passed by then.
+	Closed(c lifecycle.Close, spoke bool)
+}
+
+// unleased is the lease of a target that was not chosen by an upstream.
+type unleased struct{}
+
+func (unleased) Opened()                      {}
+func (unleased) Failed(*lifecycle.Failure)    {}
+func (unleased) Closed(lifecycle.Close, bool) {}
 
 // Target is one place to dial.
 type Target struct {
+	ID      string // of the target and the address that was chosen; empty: Name
 	Name    string // as configured
 	Address string // host:port, or a socket's path
 	Host    string // for the Host header of a route with OwnHost
 	Egress  string // name of the egress proxy, empty when direct
 	Single  bool   // a connection is for one client's request: the target is told of that client
 
+	// Cookie brings the client back to this target; over TLS it is made Secure. Nil: none is set.
+	Cookie *http.Cookie
+
 	// Dial opens a connection ready for HTTP, TLS done. It reports its phases to the connection in ctx.
 	Dial func(ctx context.Context) (net.Conn, error)
+}
+
+// id tells the target apart from every other one.
+func (t *Target) id() string { return cmp.Or(t.ID, t.Name) }
+
+// setCookie gives the client what brings it back, if there is anything.
+func (t *Target) setCookie(h http.Header, o origin) {
+	if t.Cookie == nil {
+		return
+	}
+	c := *t.Cookie
+	c.Secure = c.Secure || o.scheme == "https"
+	h.Add("Set-Cookie", c.String())
 }
 
 const defaultHandshake = 10 * time.Second

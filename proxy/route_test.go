@@ -13,7 +13,7 @@ import (
 // routes makes a compiled Server with a route for each pattern, which is its name, too.
 func routes(patterns ...string) (*Server, error) {
 	s := &Server{}
-	pick := func([]string) (Target, func(), bool) { return Target{}, nil, false }
+	pick := func(Choice) (Target, Lease, bool) { return Target{}, nil, false }
 	for _, p := range patterns {
 		s.Routes = append(s.Routes, &Route{Name: p, Match: p, Upstream: Upstream{Name: "up", Pick: pick}})
 	}

@@ -169,7 +169,7 @@ func (t *tunnel) upgrade(ctx context.Context, s sensed) {
 	o := origin{client: t.record.Client, scheme: "http", host: s.request.Host, silent: true}
 	u := &upgrade{
 		server: t.server, in: t.in, permits: t.permits, forward: t.forward, record: t.record, r: s.request, origin: o,
-		route: t.forward.route, target: t.forward.target(t.to), release: func() {}, upstream: t.upstream,
+		route: t.forward.route, target: t.forward.target(t.to), lease: unleased{}, upstream: t.upstream,
 	}
 	t.record.Update(func(f *lifecycle.Facts) {
 		f.Path, f.Target, f.Framing = s.request.URL.Path, u.target.Name, u.route.Framing.String()

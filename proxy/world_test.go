@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -94,9 +95,9 @@ func (w *world) start() {
 }
 
 // pick takes the first target that was not tried.
-func (w *world) pick(tried []string) (Target, func(), bool) {
+func (w *world) pick(c Choice) (Target, Lease, bool) {
 	for _, target := range w.targets {
-		if slices.Contains(tried, target.name) {
+		if slices.Contains(c.Tried, target.name) {
 			continue
 		}
 		picked := &pick{}
@@ -104,7 +105,7 @@ func (w *world) pick(tried []string) (Target, func(), bool) {
 		target.picks = append(target.picks, picked)
 		target.mu.Unlock()
 		dial := func(ctx context.Context) (net.Conn, error) { return target.dial(ctx, &w.network) }
-		return Target{Name: target.name, Address: target.address, Host: target.name + ".internal", Dial: dial, Single: w.single}, picked.release, true
+		return Target{Name: target.name, Address: target.address, Host: target.name + ".internal", Dial: dial, Cookie: target.cookie, Single: w.single}, picked, true
 	}
 	return Target{}, nil, false
 }
@@ -151,14 +152,14 @@ func (w *world) received() string {
 	return all.String()
 }
 
-// settled fails the test unless every pick was released once and no connection is left.
+// settled fails the test unless every lease has ended and no connection is left.
 func (w *world) settled() {
 	w.t.Helper()
 	for _, target := range w.targets {
 		target.mu.Lock()
 		for i, p := range target.picks {
 			if got := p.count(); got != 1 {
-				w.t.Errorf("pick %d of %s: released %d times, want once", i, target.name, got)
+				w.t.Errorf("lease %d of %s has not ended", i, target.name)
 			}
 		}
 		target.mu.Unlock()
@@ -186,22 +187,50 @@ func switching(lines ...string) string {
 	}, lines...)...)
 }
 
-// pick is one choice of a target.
+// pick is one choice of a target: a lease that notes what it is told.
 type pick struct {
-	mu       sync.Mutex
-	released int
+	mu    sync.Mutex
+	ended int    // 1 once it has
+	told  string // "opened, upstream_reset before a message", "connection_refused"
 }
 
-func (p *pick) release() {
+func (p *pick) Opened() { p.note("opened", false) }
+
+func (p *pick) Failed(f *lifecycle.Failure) {
+	why := "nothing"
+	if f != nil {
+		why = f.Reason.String()
+	}
+	p.note(why, true)
+}
+
+func (p *pick) Closed(c lifecycle.Close, spoke bool) {
+	p.note(", "+c.Cause.String()+map[bool]string{false: " before a message"}[spoke], true)
+}
+
+func (p *pick) note(what string, end bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.released++
+	if p.ended > 0 {
+		return
+	}
+	p.told += what
+	if end {
+		p.ended = 1
+	}
 }
 
 func (p *pick) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.released
+	return p.ended
+}
+
+// tells is what the lease was told.
+func (p *pick) tells() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.told
 }
 
 // target is a scripted upstream.
@@ -210,6 +239,7 @@ type target struct {
 	address string
 	script  func(*peer) // what it does with a connection; afterwards it closes
 	refuse  bool        // there is nobody at the address
+	cookie  *http.Cookie
 
 	dialling func(client, local netip.AddrPort) // for whom; may be nil
 

@@ -33,6 +33,7 @@ type collection struct {
 	phases       *sets[lifecycle.Phase]
 	drops        *sets[dropKey]
 	certificates *sets[string]
+	targets      *sets[targetKey]
 }
 
 // flowKey is a series of a directional counter; kind is what its instrument sorts by, and an upstream
@@ -60,6 +61,7 @@ func newCollection(s *Settings, m *metrics, l *losses, z *sizes, suppressed *sup
 		settings: s, metrics: m, known: m.known, losses: l, sizes: z, suppressed: suppressed, process: newProcess(), workers: newWorkers(),
 		flows: newSets(flowKey.attributes), actives: newSets(activeKey.attributes), limits: newSets(limitAttributes), states: newSets(stateAttributes),
 		phases: newSets(phaseAttributes), drops: newSets(dropKey.attributes), certificates: newSets(certificateAttributes),
+		targets: newSets(targetKey.attributes),
 	}
 }
 
@@ -95,6 +97,7 @@ func (c *collection) observe(_ context.Context, o metric.Observer) error {
 	})
 	o.ObserveInt64(c.on.logSuppressed, c.suppressed.total.Load())
 	o.ObserveInt64(c.on.drainRemaining, int64(c.settings.DrainRemaining()))
+	c.observeUpstreams(o)
 	c.workers.observe(o, c.on, c.settings.Workers(), time.Now())
 	c.process.observe(o, c.on)
 	return nil

@@ -37,6 +37,7 @@ type instruments struct {
 	tunnelActive                   metric.Int64ObservableUpDownCounter
 	tunnelDuration                 metric.Float64Histogram
 	upstreamRetries                metric.Int64ObservableCounter
+	upstreamStatus                 metric.Int64ObservableUpDownCounter
 	systemStatus                   metric.Int64ObservableUpDownCounter
 	configReloads                  metric.Int64ObservableCounter
 	drainRemaining                 metric.Int64ObservableUpDownCounter
@@ -57,7 +58,7 @@ type instruments struct {
 
 func newInstruments(m metric.Meter) (*instruments, error) {
 	var i instruments
-	var errs [44]error
+	var errs [45]error
 	i.httpServerRequestDuration, errs[0] = m.Float64Histogram("http.server.request.duration", metric.WithUnit("s"), metric.WithDescription("Time from the complete request head to the response; a WebSocket's ends with the 101."),
 		metric.WithExplicitBucketBoundaries(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
 	i.httpClientRequestDuration, errs[1] = m.Float64Histogram("http.client.request.duration", metric.WithUnit("s"), metric.WithDescription("Time of the WebSocket handshake with the upstream."),
@@ -94,22 +95,23 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 	i.tunnelDuration, errs[26] = m.Float64Histogram("wsproxy.tunnel.duration", metric.WithUnit("s"), metric.WithDescription("Life of an opaque tunnel, from the answer to the client to the end of both sockets."),
 		metric.WithExplicitBucketBoundaries(1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400))
 	i.upstreamRetries, errs[27] = m.Int64ObservableCounter("wsproxy.upstream.retries", metric.WithUnit("{retry}"), metric.WithDescription("Further attempts at dialling, by why the one before failed."))
-	i.systemStatus, errs[28] = m.Int64ObservableUpDownCounter("wsproxy.system.status", metric.WithUnit("1"), metric.WithDescription("1 for the state that the process is in, 0 for the others."))
-	i.configReloads, errs[29] = m.Int64ObservableCounter("wsproxy.config.reloads", metric.WithUnit("{reload}"), metric.WithDescription("Reloads of the configuration; with error.type those that changed nothing, by why."))
-	i.drainRemaining, errs[30] = m.Int64ObservableUpDownCounter("wsproxy.drain.remaining", metric.WithUnit("{connection}"), metric.WithDescription("Connections that a drain still waits for."))
-	i.workerConnections, errs[31] = m.Int64ObservableUpDownCounter("wsproxy.worker.connections", metric.WithUnit("{connection}"), metric.WithDescription("Open connections of an event loop."))
-	i.workerBusy, errs[32] = m.Float64ObservableGauge("wsproxy.worker.busy", metric.WithUnit("1"), metric.WithDescription("Share of its time that an event loop was at work, since the collection before."))
-	i.workerWakeups, errs[33] = m.Int64ObservableCounter("wsproxy.worker.wakeups", metric.WithUnit("{wakeup}"), metric.WithDescription("How often an event loop stopped waiting."))
-	i.workerEvents, errs[34] = m.Int64ObservableCounter("wsproxy.worker.events", metric.WithUnit("{event}"), metric.WithDescription("Events of sockets that an event loop handled."))
-	i.workerTurnLongest, errs[35] = m.Float64ObservableGauge("wsproxy.worker.turn.longest", metric.WithUnit("s"), metric.WithDescription("The longest time that an event loop worked without waiting, in the last 15 to 30 seconds."))
-	i.tlsCertificateNotAfter, errs[36] = m.Float64ObservableGauge("wsproxy.tls.certificate.not_after", metric.WithUnit("s"), metric.WithDescription("Unix time at which a certificate expires."))
-	i.logSuppressed, errs[37] = m.Int64ObservableCounter("wsproxy.log.suppressed", metric.WithUnit("{record}"), metric.WithDescription("Log lines left out because they repeated."))
-	i.telemetryDropped, errs[38] = m.Int64ObservableCounter("wsproxy.telemetry.dropped", metric.WithUnit("{item}"), metric.WithDescription("Spans, log records and metrics of an export that did not reach the collector."))
-	i.processCPUTime, errs[39] = m.Float64ObservableCounter("process.cpu.time", metric.WithUnit("s"), metric.WithDescription("Processor time used."))
-	i.processMemoryUsage, errs[40] = m.Int64ObservableUpDownCounter("process.memory.usage", metric.WithUnit("By"), metric.WithDescription("Physical memory in use."))
-	i.processThreadCount, errs[41] = m.Int64ObservableUpDownCounter("process.thread.count", metric.WithUnit("{thread}"), metric.WithDescription("Threads of the process."))
-	i.processUnixFileDescriptorCount, errs[42] = m.Int64ObservableUpDownCounter("process.unix.file_descriptor.count", metric.WithUnit("{file_descriptor}"), metric.WithDescription("Open file descriptors."))
-	i.processUptime, errs[43] = m.Float64ObservableGauge("process.uptime", metric.WithUnit("s"), metric.WithDescription("Time since the process started."))
+	i.upstreamStatus, errs[28] = m.Int64ObservableUpDownCounter("wsproxy.upstream.status", metric.WithUnit("1"), metric.WithDescription("1 for the state that a target is in, 0 for the others."))
+	i.systemStatus, errs[29] = m.Int64ObservableUpDownCounter("wsproxy.system.status", metric.WithUnit("1"), metric.WithDescription("1 for the state that the process is in, 0 for the others."))
+	i.configReloads, errs[30] = m.Int64ObservableCounter("wsproxy.config.reloads", metric.WithUnit("{reload}"), metric.WithDescription("Reloads of the configuration; with error.type those that changed nothing, by why."))
+	i.drainRemaining, errs[31] = m.Int64ObservableUpDownCounter("wsproxy.drain.remaining", metric.WithUnit("{connection}"), metric.WithDescription("Connections that a drain still waits for."))
+	i.workerConnections, errs[32] = m.Int64ObservableUpDownCounter("wsproxy.worker.connections", metric.WithUnit("{connection}"), metric.WithDescription("Open connections of an event loop."))
+	i.workerBusy, errs[33] = m.Float64ObservableGauge("wsproxy.worker.busy", metric.WithUnit("1"), metric.WithDescription("Share of its time that an event loop was at work, since the collection before."))
+	i.workerWakeups, errs[34] = m.Int64ObservableCounter("wsproxy.worker.wakeups", metric.WithUnit("{wakeup}"), metric.WithDescription("How often an event loop stopped waiting."))
+	i.workerEvents, errs[35] = m.Int64ObservableCounter("wsproxy.worker.events", metric.WithUnit("{event}"), metric.WithDescription("Events of sockets that an event loop handled."))
+	i.workerTurnLongest, errs[36] = m.Float64ObservableGauge("wsproxy.worker.turn.longest", metric.WithUnit("s"), metric.WithDescription("The longest time that an event loop worked without waiting, in the last 15 to 30 seconds."))
+	i.tlsCertificateNotAfter, errs[37] = m.Float64ObservableGauge("wsproxy.tls.certificate.not_after", metric.WithUnit("s"), metric.WithDescription("Unix time at which a certificate expires."))
+	i.logSuppressed, errs[38] = m.Int64ObservableCounter("wsproxy.log.suppressed", metric.WithUnit("{record}"), metric.WithDescription("Log lines left out because they repeated."))
+	i.telemetryDropped, errs[39] = m.Int64ObservableCounter("wsproxy.telemetry.dropped", metric.WithUnit("{item}"), metric.WithDescription("Spans, log records and metrics of an export that did not reach the collector."))
+	i.processCPUTime, errs[40] = m.Float64ObservableCounter("process.cpu.time", metric.WithUnit("s"), metric.WithDescription("Processor time used."))
+	i.processMemoryUsage, errs[41] = m.Int64ObservableUpDownCounter("process.memory.usage", metric.WithUnit("By"), metric.WithDescription("Physical memory in use."))
+	i.processThreadCount, errs[42] = m.Int64ObservableUpDownCounter("process.thread.count", metric.WithUnit("{thread}"), metric.WithDescription("Threads of the process."))
+	i.processUnixFileDescriptorCount, errs[43] = m.Int64ObservableUpDownCounter("process.unix.file_descriptor.count", metric.WithUnit("{file_descriptor}"), metric.WithDescription("Open file descriptors."))
+	i.processUptime, errs[44] = m.Float64ObservableGauge("process.uptime", metric.WithUnit("s"), metric.WithDescription("Time since the process started."))
 	return &i, errors.Join(errs[:]...)
 }
 
@@ -134,6 +136,7 @@ func (i *instruments) observables() []metric.Observable {
 		i.protocolViolations,
 		i.tunnelActive,
 		i.upstreamRetries,
+		i.upstreamStatus,
 		i.systemStatus,
 		i.configReloads,
 		i.drainRemaining,

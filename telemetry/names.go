@@ -101,6 +101,9 @@ const (
 	keyTunnelProtocol            attribute.Key = "wsproxy.tunnel.protocol"
 	keyTunnelServerName          attribute.Key = "wsproxy.tunnel.server_name"
 	keyUpstreamAddress           attribute.Key = "wsproxy.upstream.address"
+	keyUpstreamAddresses         attribute.Key = "wsproxy.upstream.addresses"
+	keyUpstreamPreviousState     attribute.Key = "wsproxy.upstream.previous_state"
+	keyUpstreamState             attribute.Key = "wsproxy.upstream.state"
 	keyUpstreamName              attribute.Key = "wsproxy.upstream.name"
 	keyViolationKind             attribute.Key = "wsproxy.violation.kind"
 	keyWebsocketExtensions       attribute.Key = "wsproxy.websocket.extensions"
@@ -128,13 +131,15 @@ const (
 )
 
 const (
-	eventConnectionOpened   = "wsproxy.connection.opened"
-	eventConnectionClosed   = "wsproxy.connection.closed"
-	eventConnectionFailed   = "wsproxy.connection.failed"
-	eventConnectionStalled  = "wsproxy.connection.stalled"
-	eventSystemStateChanged = "wsproxy.system.state_changed"
-	eventConfigReloaded     = "wsproxy.config.reloaded"
-	eventTelemetryDropping  = "wsproxy.telemetry.dropping"
+	eventConnectionOpened     = "wsproxy.connection.opened"
+	eventConnectionClosed     = "wsproxy.connection.closed"
+	eventConnectionFailed     = "wsproxy.connection.failed"
+	eventConnectionStalled    = "wsproxy.connection.stalled"
+	eventSystemStateChanged   = "wsproxy.system.state_changed"
+	eventConfigReloaded       = "wsproxy.config.reloaded"
+	eventUpstreamStateChanged = "wsproxy.upstream.state_changed"
+	eventUpstreamLookedUp     = "wsproxy.upstream.looked_up"
+	eventTelemetryDropping    = "wsproxy.telemetry.dropping"
 )
 
 const (
@@ -180,6 +185,7 @@ func describedMetrics() []described {
 		{"wsproxy.tunnel.active", false, []string{"wsproxy.mode"}},
 		{"wsproxy.tunnel.duration", true, []string{"wsproxy.mode", "wsproxy.close.cause"}},
 		{"wsproxy.upstream.retries", false, []string{"wsproxy.upstream.name", "error.type"}},
+		{"wsproxy.upstream.status", false, []string{"wsproxy.upstream.name", "wsproxy.target.name", "wsproxy.upstream.state"}},
 		{"wsproxy.system.status", false, []string{"wsproxy.system.state"}},
 		{"wsproxy.config.reloads", false, []string{"error.type"}},
 		{"wsproxy.drain.remaining", false, []string{}},

@@ -78,12 +78,14 @@ func TestEmittedNamesAreTheSchemas(t *testing.T) {
 		h := newHarness(t, Settings{Routes: chat, Hosts: []string{"backend"}, System: &y, ViolationKinds: []string{"", "mask_missing"},
 			Certificates: func() []Certificate { return []Certificate{{"example.com", time.Now()}} },
 			Limits:       func() map[string]int { return map[string]int{"": 1, "chat": 1} },
-			Workers:      func() []lifecycle.Worker { return []lifecycle.Worker{{Connections: 1}} }})
+			Workers:      func() []lifecycle.Worker { return []lifecycle.Worker{{Connections: 1}} },
+			Upstreams:    chatUpstream})
 		y.Enter(lifecycle.StateCreated, "")
 		y.Enter(lifecycle.StateDraining, "SIGTERM")
 		mix(h)
 		everyAttribute(h)
 		everyTunnelAttribute(h)
+		targetsTold(h)
 		h.losses.add(signalTraces, lossQueueFull, 1)
 		h.Reloaded(lifecycle.Reload{Cause: "SIGHUP", Generation: 2, Changed: []string{"chat"}})
 		h.Reloaded(lifecycle.Reload{Cause: "SIGHUP", Generation: 2, Failure: lifecycle.ReloadInvalid, Err: errors.New("routes: missing")})
@@ -171,6 +173,10 @@ func TestSchemaValuesAreLifecycles(t *testing.T) {
 			for _, v := range l {
 				names = append(names, v.String())
 			}
+		case []lifecycle.TargetState:
+			for _, v := range l {
+				names = append(names, v.String())
+			}
 		case []lifecycle.State:
 			for _, v := range l {
 				names = append(names, v.String())
@@ -186,6 +192,7 @@ func TestSchemaValuesAreLifecycles(t *testing.T) {
 	}
 	for key, want := range map[attribute.Key][]string{
 		keyPhaseName: text(lifecycle.Phases()), keyCloseCause: text(lifecycle.Causes()), keySystemState: text(lifecycle.States()),
+		keyUpstreamState: text(lifecycle.TargetStates()), keyUpstreamPreviousState: text(lifecycle.TargetStates()),
 		keyErrorType:      slices.Collect(maps.Keys(reasons)),
 		keyDirection:      {lifecycle.Upstream.String(), lifecycle.Downstream.String()},
 		keyCloseLeg:       {lifecycle.LegClient.String(), lifecycle.LegUpstream.String()},

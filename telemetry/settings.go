@@ -47,6 +47,8 @@ type Settings struct {
 	Workers        func() []lifecycle.Worker // event loops; nil: none
 	DrainCode      int                       // close code of a drain; 0: 1012
 
+	Upstreams func() []lifecycle.UpstreamStatus // as they are now; nil: none
+
 	Log Log
 }
 
@@ -114,6 +116,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.Workers == nil {
 		s.Workers = func() []lifecycle.Worker { return nil }
+	}
+	if s.Upstreams == nil {
+		s.Upstreams = func() []lifecycle.UpstreamStatus { return nil }
 	}
 	if s.DrainRemaining == nil {
 		s.DrainRemaining = func() int { return 0 }

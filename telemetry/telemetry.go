@@ -27,7 +27,7 @@ type Telemetry struct {
 	logger    *slog.Logger
 
 	// Lines for the console only: what is exported in another form, or is about the export.
-	steps, states, reloads, exports *slog.Logger
+	steps, states, reloads, exports, targets *slog.Logger
 
 	tracer   trace.Tracer // nil: tracing is off
 	tracing  *tracing     // of connections; nil as tracer is
@@ -60,8 +60,8 @@ func New(ctx context.Context, s Settings) (*Telemetry, error) {
 // assemble makes everything that stands on the providers.
 func assemble(s Settings, p *providers, l *losses, z *sizes, c *console) (*Telemetry, error) {
 	t := &Telemetry{settings: s, providers: p, losses: l, console: c}
-	t.steps, t.states, t.reloads, t.exports =
-		c.logger("connection"), c.logger("system"), c.logger("system"), c.logger("telemetry")
+	t.steps, t.states, t.reloads, t.exports, t.targets =
+		c.logger("connection"), c.logger("system"), c.logger("system"), c.logger("telemetry"), c.logger("upstream")
 	version := s.Version
 	if p.traces != nil {
 		t.tracer = p.traces.Tracer(scopeName, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(schemaURL))

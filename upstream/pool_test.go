@@ -1,15 +1,21 @@
 package upstream
 
 import (
+	"crypto/rand"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"wsproxy/lifecycle"
 )
 
 func TestParsePolicy(t *testing.T) {
-	for text, want := range map[string]Policy{"": LeastConnections, "least_connections": LeastConnections, "round_robin": RoundRobin} {
+	for text, want := range map[string]Policy{
+		"": LeastConnections, "least_connections": LeastConnections, "round_robin": RoundRobin, "random_two": RandomTwo, "hash": Hash,
+	} {
 		got, err := ParsePolicy(text)
 		if err != nil || got != want {
 			t.Errorf("%q: got %s, %v, want %s", text, got, err, want)
@@ -42,12 +48,12 @@ func TestPick(t *testing.T) {
 		"round robin":                       {policy: RoundRobin, targets: "abc", script: "? ? ? ? ?", want: "abcab"},
 		"round robin does not count":        {policy: RoundRobin, targets: "abc", script: "? -a ? -b ? ?", want: "abca"},
 		"round robin, tried":                {policy: RoundRobin, targets: "abc", script: "?a ? ?", want: "bca"},
-		"round robin, last tried":           {policy: RoundRobin, targets: "abc", script: "? ? ?c ?", want: "abab"},
-		"round robin, retry goes on":        {policy: RoundRobin, targets: "abc", script: "? ?a ?ab ?", want: "abca"},
+		"round robin, last tried":           {policy: RoundRobin, targets: "abc", script: "? ? ?c ?", want: "abac"},
+		"round robin, retry goes on":        {policy: RoundRobin, targets: "abc", script: "? ?a ?ab ?", want: "abcc"},
 		"all tried":                         {policy: RoundRobin, targets: "ab", script: "?ab ?", want: ".a"},
 		"unknown ones tried":                {policy: RoundRobin, targets: "ab", script: "?xyz ?", want: "ab"},
 		"least: equals take turns":          {targets: "abc", script: "? ? ? ? ? ?", want: "abcabc"},
-		"least: the one that was left":      {targets: "abc", script: "? ? ? -b ? ?", want: "abcbc"},
+		"least: the one that was left":      {targets: "abc", script: "? ? ? -b ? ?", want: "abcba"},
 		"least: the one with most releases": {targets: "ab", script: "? ? ? ? -b -b ? ?", want: "ababbb"},
 		"least: quick ones take turns, too": {targets: "abc", script: "? -a ? -b ? -c ? -a", want: "abca"},
 		"least: tried":                      {targets: "abc", script: "? ? ? -a ?a", want: "abcb"},
@@ -55,28 +61,34 @@ func TestPick(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			pool := NewPool(c.policy, strings.Split(c.targets, "")...)
-			open := map[string][]func(){}
+			pool := NewPool(Settings{Policy: c.policy, Targets: named(strings.Split(c.targets, "")...)})
+			open := map[string][]*Lease{}
 			var got strings.Builder
 			for word := range strings.FieldsSeq(c.script) {
 				rest := word[1:]
 				if word[0] == '-' {
-					open[rest][0]()
+					open[rest][0].Failed(nil)
 					open[rest] = open[rest][1:]
 					continue
 				}
-				target, release, ok := pool.Pick(strings.Split(rest, ""))
+				var tried []string
+				for i, n := range strings.Split(c.targets, "") {
+					if strings.Contains(rest, n) {
+						tried = append(tried, fmt.Sprintf("%s 10.0.0.%d:80", n, i+1))
+					}
+				}
+				lease, ok := pool.Pick(Request{Tried: tried})
 				if !ok {
 					got.WriteString(".")
 					continue
 				}
-				got.WriteString(target)
-				open[target] = append(open[target], release)
+				got.WriteString(lease.At.Target)
+				open[lease.At.Target] = append(open[lease.At.Target], lease)
 			}
 			if got.String() != c.want {
 				t.Errorf("%s: got %s, want %s", c.script, got.String(), c.want)
 			}
-			for target, n := range pool.Open() {
+			for target, n := range openOf(pool) {
 				if n != len(open[target]) {
 					t.Errorf("%s: got %d open, want %d", target, n, len(open[target]))
 				}
@@ -85,17 +97,25 @@ func TestPick(t *testing.T) {
 	}
 }
 
-func TestReleaseTwice(t *testing.T) {
-	pool := NewPool(LeastConnections, "a")
-	_, release, _ := pool.Pick(nil)
-	_, other, _ := pool.Pick(nil)
-	release()
-	release()
-	if got := pool.Open()["a"]; got != 1 {
-		t.Errorf("got %d open after one of two was released twice, want 1", got)
+func TestLeaseEndsOnce(t *testing.T) {
+	pool := NewPool(Settings{Targets: named("a")})
+	lease, other := must(t, pool, Request{}), must(t, pool, Request{})
+	lease.Failed(nil)
+	lease.Failed(nil)
+	lease.Opened()
+	lease.Closed(lifecycle.Close{}, true)
+	if got := openOf(pool)["a"]; got != 1 {
+		t.Errorf("got %d open after one of two ended twice, want 1", got)
 	}
-	other()
-	if got := pool.Open()["a"]; got != 0 {
+	if got := pool.Status().Handshakes; got != 1 {
+		t.Errorf("got %d handshakes, want 1", got)
+	}
+	other.Opened()
+	if got := pool.Status().Handshakes; got != 0 {
+		t.Errorf("got %d handshakes, want 0", got)
+	}
+	other.Closed(lifecycle.Close{}, true)
+	if got := openOf(pool)["a"]; got != 0 {
 		t.Errorf("got %d open, want 0", got)
 	}
 }
@@ -103,30 +123,31 @@ func TestReleaseTwice(t *testing.T) {
 func TestPickConcurrently(t *testing.T) {
 	const workers, rounds = 16, 500
 	names := []string{"a", "b", "c", "d"}
-	for _, policy := range []Policy{LeastConnections, RoundRobin} {
+	for _, policy := range []Policy{LeastConnections, RoundRobin, RandomTwo, Hash} {
 		t.Run(policy.String(), func(t *testing.T) {
-			pool := NewPool(policy, names...)
+			pool := NewPool(Settings{Policy: policy, Targets: named(names...)})
 			var mu sync.Mutex
 			picked := map[string]int{}
 			var wg sync.WaitGroup
 			for range workers {
 				wg.Go(func() {
 					for range rounds {
-						name, release, ok := pool.Pick(nil)
+						lease, ok := pool.Pick(Request{Key: rand.Text()})
 						if !ok {
 							t.Error("got no target, want one")
 							return
 						}
-						checkBounds(t, policy, pool.Open(), workers)
-						release()
+						checkBounds(t, policy, openOf(pool), workers)
+						lease.Opened()
+						lease.Closed(lifecycle.Close{}, true)
 						mu.Lock()
-						picked[name]++
+						picked[lease.At.Target]++
 						mu.Unlock()
 					}
 				})
 			}
 			wg.Wait()
-			for name, n := range pool.Open() {
+			for name, n := range openOf(pool) {
 				if n != 0 {
 					t.Errorf("%s: got %d open, want 0", name, n)
 				}
@@ -154,23 +175,5 @@ func checkBounds(t *testing.T, policy Policy, open map[string]int, workers int) 
 	}
 	if all < 1 || all > workers {
 		t.Errorf("%s: got %d open, want 1 to %d", policy, all, workers)
-	}
-}
-
-func TestTakeOverKeepsOpenCounts(t *testing.T) {
-	former := NewPool(LeastConnections, "a", "b")
-	_, releaseA, _ := former.Pick([]string{"b"})
-	_, _, _ = former.Pick([]string{"a"})
-	next := NewPool(LeastConnections, "b", "c", "a")
-	next.TakeOver(former)
-	if got, want := next.Open(), map[string]int{"a": 1, "b": 1, "c": 0}; !maps.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	if name, _, _ := next.Pick(nil); name != "c" {
-		t.Errorf("got %s, want c, which has no connection", name)
-	}
-	releaseA()
-	if got, want := next.Open(), map[string]int{"a": 0, "b": 1, "c": 1}; !maps.Equal(got, want) {
-		t.Errorf("after a release by the former pool: got %v, want %v", got, want)
 	}
 }

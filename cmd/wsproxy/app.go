@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,6 +47,9 @@ type app struct {
 	adminAddr  net.Listener               // bound; closed by admin once that has started
 	drains     drains
 
+	groups    atomic.Pointer[[]*group] // the upstreams in force; nil before compile
+	stickyKey []byte                   // of cookies without a secret of their own
+
 	running sync.WaitGroup
 	broken  chan error // a listener that ended by itself
 }
@@ -64,7 +68,7 @@ const stopTimeout = 5 * time.Second
 
 // newApp makes everything that can be wrong before anything is bound.
 func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
-	a := &app{options: o, system: &lifecycle.System{}, broken: make(chan error, 1), changing: make(chan struct{}, 1), seen: loaded{cfg: cfg}}
+	a := &app{options: o, system: &lifecycle.System{}, broken: make(chan error, 1), changing: make(chan struct{}, 1), seen: loaded{cfg: cfg}, stickyKey: []byte(rand.Text())}
 	a.registry = &lifecycle.Registry{NewID: func() string { return ulid.Make().String() }}
 	if err := a.system.Enter(lifecycle.StateCreated, "started"); err != nil {
 		return nil, err
@@ -118,7 +122,7 @@ func (a *app) start() error {
 		{lifecycle.StateInterfacesReady, a.bind},
 		{lifecycle.StateTimeValid, a.checkTime},
 		{lifecycle.StatePolicyValid, a.compile},
-		{lifecycle.StateUpstreamsChecked, func() (string, error) { return "no active checks", nil }},
+		{lifecycle.StateUpstreamsChecked, func() (string, error) { return a.current().checkUpstreams(), nil }},
 		{lifecycle.StateOperational, a.serve},
 	} {
 		cause, err := step.do()
@@ -186,7 +190,7 @@ func (a *app) newAdmin() *admin.Server {
 	c := a.current().cfg.Admin
 	return &admin.Server{
 		Registry: a.registry, System: a.system, Metrics: a.telemetry.Metrics(), Token: c.Token.Value(),
-		Address: string(c.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers, Logs: &logs{app: a}, Egress: a.egressStatus,
+		Address: string(c.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers, Logs: &logs{app: a}, Egress: a.egressStatus, Upstreams: a.upstreams,
 		Events: a.events, Control: control{a},
 	}
 }
@@ -202,7 +206,7 @@ func (a *app) close() {
 	} else if a.adminAddr != nil {
 		a.adminAddr.Close()
 	}
-	a.current().retire()
+	a.current().retire(nil)
 	a.running.Wait()
 	a.engine.Close()
 	if err := errors.Join(errs...); err != nil {

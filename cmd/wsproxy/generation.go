@@ -118,13 +118,15 @@ func (gen *generation) buildRoutes(former *generation) error {
 
 // use makes the generation the one in force.
 func (gen *generation) use(former *generation) {
-	for name, g := range gen.groups {
-		var before *group
+	var all []*group
+	for _, u := range gen.cfg.Upstreams {
+		g := gen.groups[u.Name]
 		if former != nil {
-			before = former.groups[name]
+			g.takeOver(former.groups[u.Name])
 		}
-		g.start(before)
+		all = append(all, g)
 	}
+	gen.app.groups.Store(&all)
 	since := make(map[string]int)
 	for name, r := range gen.routes {
 		since[name] = r.since
@@ -138,8 +140,9 @@ func (gen *generation) use(former *generation) {
 	gen.generation.Store(gen)
 }
 
-// watch follows the files of certificates and credentials until retire.
+// watch follows the upstreams, and the files of certificates and credentials, until retire.
 func (gen *generation) watch() {
+	gen.followUpstreams()
 	ctx, stop := context.WithCancel(context.Background())
 	gen.stop = stop
 	gen.running.Go(func() { gen.tls.Watch(ctx) })
@@ -149,8 +152,13 @@ func (gen *generation) watch() {
 	}
 }
 
-// retire ends what watch began.
-func (gen *generation) retire() {
+// retire ends what watch began, but for what next goes on with; nil is nobody.
+func (gen *generation) retire(next *generation) {
+	for name, g := range gen.groups {
+		if next == nil || next.groups[name] != g {
+			g.end()
+		}
+	}
 	if gen.stop != nil {
 		gen.stop()
 	}

@@ -31,7 +31,7 @@ func (gen *generation) telemetrySettings() (telemetry.Settings, error) {
 		Segments: telemetry.Segments{First: time.Duration(segments.First), Longest: time.Duration(segments.Longest), Off: segments.Off},
 		Interval: time.Duration(t.Metrics.Interval), NoLogs: !t.Logs,
 		Registry: gen.registry, System: gen.system, Routes: gen.telemetryRoutes(), Hosts: gen.hosts(), ViolationKinds: violationKinds(),
-		Certificates: gen.certificates, DrainRemaining: gen.drainRemaining, Workers: gen.workers, DrainCode: gen.cfg.Drain.Code,
+		Certificates: gen.certificates, DrainRemaining: gen.drainRemaining, Workers: gen.workers, Upstreams: gen.upstreams, DrainCode: gen.cfg.Drain.Code,
 		Limits: func() map[string]int {
 			if limits := gen.limits.Load(); limits != nil {
 				return *limits

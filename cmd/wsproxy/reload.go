@@ -160,7 +160,7 @@ func (a *app) swap(gen, former *generation, listeners []*bound) {
 		a.log.Error("a new listener is not served", "error", err) // the routes are compiled: nothing is left that could be wrong
 	}
 	gen.watch()
-	former.retire()
+	former.retire(gen)
 }
 
 // part does with the open connections of routes that were changed or removed what their on_change says.

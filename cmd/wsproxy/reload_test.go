@@ -34,8 +34,46 @@ func TestReloadLeavesUnchangedRoutesAlone(t *testing.T) {
 	if got := r.registry.Snapshot().Totals[lifecycle.Key{Route: "chat", Upstream: "echo"}]; got.Active != 2 || got.Outdated != 0 {
 		t.Errorf("got %d current and %d outdated connections, want 2 and none", got.Active, got.Outdated)
 	}
-	if open := r.current().groups["echo"].pool.Open()[r.upstream.url]; open != 3 {
+	if open := openAt(r.current().groups["echo"])[r.upstream.url]; open != 3 {
 		t.Errorf("the pool counts %d open connections, want 3", open)
+	}
+}
+
+// openAt is how many connections each of a group's targets has.
+func openAt(g *group) map[string]int {
+	open := make(map[string]int)
+	for _, t := range g.pool.Status().Targets {
+		for _, a := range t.Addresses {
+			open[t.Name] += a.Open
+		}
+	}
+	return open
+}
+
+// An upstream that a reload changes goes on with the open connections of its targets, and is checked anew.
+func TestReloadGoesOnWithTargets(t *testing.T) {
+	r := newRig(t, nil)
+	r.talks(r.dial("/chat"))
+	former := r.current().groups["echo"]
+	upstreams := r.cfg["upstreams"].([]object)
+	upstreams[0]["health"] = object{"interval": "1h"}
+	r.mustReload()
+	now := r.current().groups["echo"]
+	if now == former {
+		t.Fatal("the upstream is as before, want another one")
+	}
+	if open := openAt(now)[r.upstream.url]; open != 1 {
+		t.Errorf("the pool counts %d open connections, want 1", open)
+	}
+	<-now.pool.Checked()
+	if got := now.pool.Status().Targets[0].State; got != lifecycle.TargetHealthy {
+		t.Errorf("got %s, want healthy", got)
+	}
+	delete(upstreams[0], "health")
+	r.mustReload()
+	r.talks(r.dial("/chat"))
+	if open := openAt(r.current().groups["echo"])[r.upstream.url]; open != 2 {
+		t.Errorf("the pool counts %d open connections, want 2", open)
 	}
 }
 
@@ -86,7 +124,7 @@ func TestReloadComparesWhatARouteRefersTo(t *testing.T) {
 	for range 2 {
 		r.talks(r.dial("/chat"))
 	}
-	if open := r.current().groups["echo"].pool.Open(); open[r.upstream.url] != 1 || open[other.url] != 1 {
+	if open := openAt(r.current().groups["echo"]); open[r.upstream.url] != 1 || open[other.url] != 1 {
 		t.Errorf("got %v, want a connection to each target", open)
 	}
 }
