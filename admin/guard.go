@@ -51,13 +51,13 @@ func (g *guard) changes(r *http.Request) bool {
 }
 
 func (g *guard) allowed(r *http.Request) string {
-	methods := "GET, HEAD"
+	methods := []string{http.MethodGet, http.MethodHead}
 	for _, method := range []string{http.MethodDelete, http.MethodPost, http.MethodPut} {
 		if g.changes(&http.Request{Method: method, Host: r.Host, URL: r.URL}) {
-			methods += ", " + method
+			methods = append(methods, method)
 		}
 	}
-	return methods
+	return strings.Join(methods, ", ")
 }
 
 // isJSON is asked of changes: what a page of another origin can send without asking (a form, or text) is not.
