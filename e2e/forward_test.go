@@ -63,7 +63,11 @@ func (h *house) travellers(t *testing.T) []traveller {
 }
 
 func (h *house) gorillaThrough(t *testing.T, target string, proxy *url.URL) journey {
-	d := websocket.Dialer{Proxy: http.ProxyURL(proxy), TLSClientConfig: h.clientTLS(), HandshakeTimeout: patience, Subprotocols: []string{subprotocol}}
+	d := websocket.Dialer{
+		Proxy: http.ProxyURL(proxy), TLSClientConfig: h.clientTLS(), HandshakeTimeout: patience,
+		Subprotocols: []string{subprotocol}, EnableCompression: true,
+	}
+	d.TLSClientConfig.NextProtos = []string{"http/1.1"}
 	c, _, err := d.DialContext(t.Context(), target, nil)
 	if err != nil {
 		t.Fatal(err)

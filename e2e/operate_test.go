@@ -231,7 +231,12 @@ func (w *wsproxy) stopUpgraded(t *testing.T) {
 // change asks the admin API for one.
 func (w *wsproxy) change(t testing.TB, method, path string, want int, headers ...string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+w.admin+path, strings.NewReader("{}"))
+	w.changeTo(t, method, path, "{}", want, headers...)
+}
+
+func (w *wsproxy) changeTo(t testing.TB, method, path, body string, want int, headers ...string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+w.admin+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

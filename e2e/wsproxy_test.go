@@ -168,6 +168,7 @@ type line struct {
 	Path    string `json:"path"`
 	Client  string `json:"client"`
 	Method  string `json:"method"`
+	Phase   string `json:"phase"` // that failed
 	Tunnel  string `json:"tunnel"`
 	TraceID string `json:"trace_id"`
 }

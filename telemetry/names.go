@@ -101,7 +101,7 @@ const (
 	keyTunnelProtocol            attribute.Key = "wsproxy.tunnel.protocol"
 	keyTunnelServerName          attribute.Key = "wsproxy.tunnel.server_name"
 	keyUpstreamAddress           attribute.Key = "wsproxy.upstream.address"
-	keyUpstreamAddresses         attribute.Key = "wsproxy.upstream.addresses"
+	keyUpstreamLookupCount       attribute.Key = "wsproxy.upstream.lookup.count"
 	keyUpstreamPreviousState     attribute.Key = "wsproxy.upstream.previous_state"
 	keyUpstreamState             attribute.Key = "wsproxy.upstream.state"
 	keyUpstreamName              attribute.Key = "wsproxy.upstream.name"

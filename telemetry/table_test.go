@@ -80,7 +80,7 @@ var schemaEvents = map[string][]string{
 	"wsproxy.system.state_changed":   {"wsproxy.system.state", "wsproxy.system.previous_state", "wsproxy.system.cause"},
 	"wsproxy.config.reloaded":        {"wsproxy.config.generation", "wsproxy.config.reload.cause", "wsproxy.config.routes.changed", "wsproxy.config.problem", "error.type"},
 	"wsproxy.upstream.state_changed": {"wsproxy.upstream.name", "wsproxy.target.name", "wsproxy.upstream.address", "wsproxy.upstream.state", "wsproxy.upstream.previous_state", "error.type"},
-	"wsproxy.upstream.looked_up":     {"wsproxy.upstream.name", "wsproxy.target.name", "wsproxy.upstream.addresses", "error.type"},
+	"wsproxy.upstream.looked_up":     {"wsproxy.upstream.name", "wsproxy.target.name", "wsproxy.upstream.lookup.count", "error.type"},
 	"wsproxy.telemetry.dropping":     {"wsproxy.signal", "error.type", "wsproxy.telemetry.dropped_items"},
 }
 

@@ -65,7 +65,7 @@ func (t *Telemetry) TargetChanged(c lifecycle.TargetChange) {
 func (t *Telemetry) LookedUp(u lifecycle.Lookup) {
 	level, message := slog.LevelInfo, "target looked up"
 	attrs := []slog.Attr{slog.String("upstream", u.Upstream), slog.String("target", u.Target), slog.Int("addresses", u.Addresses)}
-	l := list{keyUpstreamName.String(u.Upstream), keyTargetName.String(u.Target), keyUpstreamAddresses.Int(u.Addresses)}
+	l := list{keyUpstreamName.String(u.Upstream), keyTargetName.String(u.Target), keyUpstreamLookupCount.Int(u.Addresses)}
 	if f, ok := errors.AsType[*lifecycle.Failure](u.Failure); ok {
 		level, message = slog.LevelWarn, "target can't be looked up"
 		attrs = append(attrs, failed(f)...)
