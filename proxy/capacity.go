@@ -194,6 +194,15 @@ func (s *seat) lower(descriptors int) {
 	}
 }
 
+// settle is keep for a client whose socket the relay has. The seat no longer holds on to what served it
+// until then.
+func (s *seat) settle() {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	s.lower(seatOpen)
+	s.evict = nil // only who is pending gives way
+}
+
 // linger makes the seat one of a client that was refused and has its answer.
 func (s *seat) linger() {
 	s.room.mu.Lock()

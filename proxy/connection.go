@@ -107,7 +107,7 @@ func (u *upgrade) connect(ctx context.Context, w http.ResponseWriter) *lifecycle
 		return u.failed(err)
 	}
 	if pair != nil {
-		u.in.seat.keep(seatOpen)
+		u.in.seat.settle()
 		u.server.start(pair)
 		u.handed = true
 	}

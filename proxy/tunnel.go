@@ -156,7 +156,7 @@ func (t *tunnel) run(ctx context.Context, grant, early []byte) {
 		return
 	}
 	t.handed = true
-	t.in.seat.keep(seatOpen)
+	t.in.seat.settle()
 	held := t.hold()
 	t.server.start(&relay.Pair{
 		Conn: t.record, Client: t.client, Upstream: t.upstream, Early: s.early, Tunnel: true, Begun: granted, Policy: &t.forward.route.Policy,
