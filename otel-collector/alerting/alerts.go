@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -13,7 +14,7 @@ const (
 
 // alerts are in the order in which one would read them.
 func alerts() []alert {
-	return append(append(ofHandshakes(), ofOpenConnections()...), ofTheProcess()...)
+	return slices.Concat(ofHandshakes(), ofUpstreams(), ofOpenConnections(), ofTheProcess())
 }
 
 func ofHandshakes() []alert {
@@ -44,8 +45,34 @@ func burn(factor float64, long, short time.Duration) string {
 	return fmt.Sprintf("%s%s > %.4g and %s%s > %.4g", errorRatio, span(short), factor*budget, errorRatio, span(long), factor*budget)
 }
 
+func ofUpstreams() []alert {
+	return []alert{
+		{
+			"WsproxyUpstreamDown",
+			`sum by (job, service_instance_id, wsproxy_upstream_name) (wsproxy_upstream_status{wsproxy_upstream_state=~"unknown|healthy|slow_start|degraded"}) == 0`,
+			time.Minute, page,
+			"No target of upstream {{ $labels.wsproxy_upstream_name }} can be used",
+			"Whoever connects to a route of this upstream gets 503, or is let through to a target that has just failed.",
+		},
+		{
+			"WsproxyTargetDown",
+			`max by (job, wsproxy_upstream_name, wsproxy_target_name) (wsproxy_upstream_status{wsproxy_upstream_state=~"unhealthy|ejected"}) == 1`,
+			5 * time.Minute, ticket,
+			"Target {{ $labels.wsproxy_target_name }} of upstream {{ $labels.wsproxy_upstream_name }} can't be used",
+			"The other targets carry its load.",
+		},
+	}
+}
+
 func ofOpenConnections() []alert {
 	return []alert{
+		{
+			"WsproxyReconnectStorm",
+			byJobAndRoute + `(increase(wsproxy_connection_reconnects_total[5m])) > 0.2 * ` + byJobAndRoute + `(wsproxy_connection_active) > 20`,
+			time.Minute, ticket,
+			"{{ $value | humanize }} clients of route {{ $labels.wsproxy_route_name }} came back in five minutes",
+			"More than a fifth as many as are open lost their WebSocket and opened another. Each costs a handshake, and most applications a login.",
+		},
 		{
 			"WsproxyClosesAbnormal", abnormalRatio + " > 0.1 and " + closeRate + " > 0.1", 5 * time.Minute, page,
 			"{{ $value | humanizePercentage }} of the WebSockets that end on route {{ $labels.wsproxy_route_name }} end badly",
@@ -64,6 +91,27 @@ func ofOpenConnections() []alert {
 
 func ofTheProcess() []alert {
 	return []alert{
+		{
+			"WsproxyConnectionLimitNear",
+			`sum by (job, service_instance_id, wsproxy_route_name) (wsproxy_connection_active) / on (job, service_instance_id, wsproxy_route_name) ` +
+				`sum by (job, service_instance_id, wsproxy_route_name) (wsproxy_connection_limit{wsproxy_route_name!=""}) > 0.8`,
+			5 * time.Minute, ticket,
+			"Route {{ $labels.wsproxy_route_name }} has {{ $value | humanizePercentage }} of the connections that it may have",
+			"At the limit further clients get 503.",
+		},
+		{
+			"WsproxyDescriptorsNear",
+			`sum by (job, service_instance_id) (wsproxy_connection_active) / on (job, service_instance_id) ` +
+				`sum by (job, service_instance_id) (wsproxy_connection_limit{wsproxy_route_name=""}) > 0.8`,
+			5 * time.Minute, ticket,
+			"{{ $labels.service_instance_id }} has {{ $value | humanizePercentage }} of the connections that its descriptors allow",
+			"At the limit further clients of every route get 503.",
+		},
+		{
+			"WsproxyReloadFailed", `sum by (job, service_instance_id, error_type) (increase(wsproxy_config_reloads_total{error_type!=""}[5m])) > 0`, 0, ticket,
+			"A configuration was refused: {{ $labels.error_type }}",
+			"The former one stays in force. Whoever changed the file may think otherwise.",
+		},
 		{
 			"WsproxyNoData", `absent(wsproxy_system_status)`, 5 * time.Minute, page,
 			"No wsproxy reports",

@@ -42,10 +42,11 @@ func write(folder string) error {
 func generate() (map[string][]byte, error) {
 	files := make(map[string][]byte)
 	for name, build := range map[string]*dashboard.DashboardBuilder{
-		"overview.json": overview(),
-		"phases.json":   phases(),
-		"traffic.json":  traffic(),
-		"process.json":  process(),
+		"overview.json":  overview(),
+		"phases.json":    phases(),
+		"traffic.json":   traffic(),
+		"process.json":   process(),
+		"upstreams.json": upstreams(),
 	} {
 		text, err := encode(build)
 		if err != nil {

@@ -16,7 +16,42 @@ func traffic() *dashboard.DashboardBuilder {
 		WithPanel(sizes("upstream", "from clients")).WithPanel(sizes("downstream", "to clients")).
 		WithPanel(controlFrames()).WithPanel(violations()).
 		WithRow(dashboard.NewRowBuilder("Whether it flows")).
-		WithPanel(stall()).WithPanel(closes())
+		WithPanel(stall()).WithPanel(relayed()).
+		WithPanel(pings()).WithPanel(tcp()).
+		WithRow(dashboard.NewRowBuilder("How they end")).
+		WithPanel(closes()).WithPanel(reconnects())
+}
+
+func relayed() *timeseries.PanelBuilder {
+	return graph(what{
+		"Time in the relay, p95",
+		"From when bytes could be read until they were written, of a sample: what wsproxy adds.",
+		units.Seconds,
+	}, over(p95("wsproxy_relay_duration_seconds", byRoute, "wsproxy_direction")+" >= 0", "{{wsproxy_direction}}")).NoValue("no messages")
+}
+
+func pings() *timeseries.PanelBuilder {
+	return graph(what{
+		"Round trip by ping, p95",
+		"From a ping to its pong, the endpoints' own and wsproxy's: network and the endpoint's own delay.",
+		units.Seconds,
+	}, over(p95("wsproxy_ping_duration_seconds", byRoute, "wsproxy_leg")+" >= 0", "{{wsproxy_leg}}")).NoValue("no pings")
+}
+
+func tcp() *timeseries.PanelBuilder {
+	return graph(what{
+		"Round trip by TCP, p95",
+		"As the system's TCP knows it, of a sample: the network alone. Far below that by ping, the endpoint is slow.",
+		units.Seconds,
+	}, over(p95("wsproxy_tcp_rtt_seconds", byProcess, "wsproxy_leg")+" >= 0", "{{wsproxy_leg}}")).NoValue("no samples")
+}
+
+func reconnects() *timeseries.PanelBuilder {
+	return stacked(graph(what{
+		"Reconnects by cause",
+		"Clients that came back soon, by why their former connection had ended; for routes with an identity. docs/runbooks/WsproxyReconnectStorm.md",
+		units.CountsPerSecond,
+	}, over(`sum by (wsproxy_close_cause) (rate(wsproxy_connection_reconnects_total`+byRoute+`[$__rate_interval])) > 0`, "{{wsproxy_close_cause}}"))).NoValue("none")
 }
 
 func age() *timeseries.PanelBuilder {
