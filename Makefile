@@ -4,7 +4,7 @@ GO      ?= go
 CACHE   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wsproxy
 RELEASE ?=
 LDFLAGS := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
-FUZZ    ?= 100000x
+FUZZ    ?= 50000x
 
 .PHONY: build test check unit fuzz e2e servers generate bench bench-quick bench-programs clean
 
