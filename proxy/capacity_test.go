@@ -254,3 +254,19 @@ func TestPlainRequestsTakeRoom(t *testing.T) {
 		w.wantEmpty()
 	})
 }
+
+// What served a handshake must not live as long as the socket.
+func TestSettledSeatLetsGo(t *testing.T) {
+	r := newRoom(Capacity{})
+	s, err := r.enter(t.Context(), func(bool) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.admit(seatSetUp, true) {
+		t.Fatal("got no room")
+	}
+	s.settle()
+	if s.evict != nil || s.descriptors != seatOpen || r.descriptors != seatOpen {
+		t.Errorf("got evict kept %t, %d descriptors of the seat and %d of the room, want none, %d, %d", s.evict != nil, s.descriptors, r.descriptors, seatOpen, seatOpen)
+	}
+}

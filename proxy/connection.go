@@ -326,19 +326,9 @@ func serverTiming(marks []lifecycle.Mark) string {
 
 // cleanUp lets go of what the relay did not take.
 func (u *upgrade) cleanUp() {
-	if u.handed {
-		return
+	if !u.handed {
+		u.hold().abandon(u.client, u.upstream)
 	}
-	if u.upstream != nil {
-		u.upstream.Close()
-	}
-	held := u.hold()
-	if u.client != nil {
-		u.client.Close()
-	} else {
-		held.seat = nil // net/http still has the client
-	}
-	held.release()
 }
 
 // failed tells the target's lease why the handshake failed.

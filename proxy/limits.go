@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"net/netip"
 
 	"wsproxy/lifecycle"
@@ -67,6 +68,19 @@ type hold struct {
 }
 
 func (u *upgrade) hold() *hold { return &hold{lease: u.lease, permits: u.permits, seat: u.in.seat} }
+
+// abandon closes what the relay did not take and gives the rest back. A nil client is still net/http's.
+func (h *hold) abandon(client, upstream net.Conn) {
+	if upstream != nil {
+		upstream.Close()
+	}
+	if client != nil {
+		client.Close()
+	} else {
+		h.seat = nil
+	}
+	h.release()
+}
 
 // release gives it all back. Both sockets are closed.
 func (h *hold) release() {

@@ -196,21 +196,12 @@ func (t *tunnel) abandon(granted time.Time) {
 	t.record.Closed(lifecycle.Close{Cause: lifecycle.CauseForcedStop, Initiator: lifecycle.InitiatorProxy, Code: lifecycle.NoCode})
 }
 
-// cleanUp closes what the relay did not take.
+// cleanUp lets go of what the relay did not take.
 func (t *tunnel) cleanUp() {
-	if t.handed {
-		return
+	if !t.handed {
+		held := t.hold()
+		held.abandon(t.client, t.upstream)
 	}
-	if t.upstream != nil {
-		t.upstream.Close()
-	}
-	held := t.hold()
-	if t.client != nil {
-		t.client.Close()
-	} else {
-		held.seat = nil // net/http still has the client
-	}
-	held.release()
 }
 
 func (t *tunnel) hold() hold { return hold{permits: t.permits, seat: t.in.seat} }
