@@ -40,9 +40,10 @@ type phaseDocument struct {
 
 // tunnelDocument is what the first bytes of a tunnel have shown.
 type tunnelDocument struct {
-	Protocol   string  `json:"protocol"` // websocket, tls or other
-	ServerName *string `json:"server_name"`
-	ALPN       *string `json:"alpn"` // with commas
+	Protocol    string  `json:"protocol"` // websocket, tls or other
+	ServerName  *string `json:"server_name"`
+	ALPN        *string `json:"alpn"` // with commas
+	Intercepted bool    `json:"intercepted"`
 }
 
 type flowDocument struct {
@@ -108,7 +109,7 @@ func describeTunnel(f *lifecycle.Facts) *tunnelDocument {
 	if f.Tunnel == lifecycle.TunnelNone {
 		return nil
 	}
-	return &tunnelDocument{Protocol: f.Tunnel.String(), ServerName: orNull(f.ServerName), ALPN: orNull(f.ALPN)}
+	return &tunnelDocument{Protocol: f.Tunnel.String(), ServerName: orNull(f.ServerName), ALPN: orNull(f.ALPN), Intercepted: f.Intercepted}
 }
 
 func describePhases(marks []lifecycle.Mark) []phaseDocument {

@@ -17,6 +17,8 @@ type Forward struct {
 	Auth ForwardAuth `yaml:"auth"`
 	// Whether listeners beyond loopback may serve whoever reaches them, with neither `auth` nor `clients`.
 	Open bool `yaml:"open" default:"false"`
+	// TLS that ends here, so that the WebSockets in it are seen.
+	Intercept Intercept `yaml:"intercept"`
 	// The name of the egress proxy to go through. Without it targets are dialled directly. Names are looked up here and the egress is given addresses that `allow` and `deny` have judged, unless it says `resolve: remote`.
 	Egress string `yaml:"egress"`
 	// As `routes[].framing`, for the WebSockets that are seen: in absolute form, and in tunnels without TLS.
@@ -25,6 +27,26 @@ type Forward struct {
 	Timeouts Timeouts `yaml:"timeouts"`
 	// Pings of wsproxy's own in the WebSockets that are seen.
 	Keepalive Keepalive `yaml:"keepalive"`
+	// What a reload does with the open tunnels and WebSockets of forward listeners if it changes this block or the egress, or removes the last such listener: they `keep` what they have until they end, `drain` within `drain.spread`, or `close` at once. WebSockets get 1012, tunnels end. The new value goes.
+	OnChange OnChange `yaml:"on_change" default:"keep"`
+}
+
+// Intercept is whose TLS ends in wsproxy: in a tunnel to one of the hosts it has TLS of its own with the client, by a certificate that it makes, and with the target.
+type Intercept struct {
+	// The hosts, written as in `allow`, but names are not looked up: a network has addresses that clients ask for. Without any no TLS is touched. A client that offers HTTP/2 alone is left alone.
+	Hosts []string `yaml:"hosts"`
+	// The CA that signs the certificates. Clients have to trust it; `wsproxy ca` makes one.
+	CA Authority `yaml:"ca"`
+	// A PEM file of the authorities that targets' certificates are held against. Without it they are the system's.
+	UpstreamCA File `yaml:"upstream_ca"`
+}
+
+// Authority is the certificate of a CA and its key. They are read anew when they change.
+type Authority struct {
+	// The PEM file of the certificate and, if it is not a root, of those up to the root.
+	Cert File `yaml:"cert"`
+	// The PEM file of the key. Whoever has it can pose as any site to those who trust the certificate.
+	Key File `yaml:"key"`
 }
 
 // ForwardAuth is how clients say who they are: `Proxy-Authorization: Basic`, or user and password of SOCKS5.
@@ -92,9 +114,24 @@ func (c *Config) checkForward(src *source, egress nameList) {
 	if src.given("forward.auth.realm") && c.Forward.Auth.Htpasswd == "" {
 		src.add("forward.auth.realm", "", "nobody is asked for a password; set htpasswd, or remove it")
 	}
+	c.Forward.Intercept.check(src, "forward.intercept")
 	for i, r := range c.Routes {
 		if r.Name == string(ModeForward) {
 			src.add(key(item("routes", i), "name"), "", "is how the traffic of forward listeners is called; choose another")
+		}
+	}
+}
+
+func (n Intercept) check(src *source, at string) {
+	if len(n.Hosts) == 0 {
+		return
+	}
+	for _, file := range []struct {
+		name string
+		file File
+	}{{"cert", n.CA.Cert}, {"key", n.CA.Key}} {
+		if path := key(key(at, "ca"), file.name); file.file == "" && !src.wrong[path] && !src.wrong[key(at, "ca")] && !src.wrong[at] {
+			src.add(path, "", "is missing, and no certificate can be made without; wsproxy ca makes both files")
 		}
 	}
 }

@@ -8,6 +8,25 @@ import (
 	"wsproxy/lifecycle"
 )
 
+// Secure does the TLS handshake with t, to which Dial has opened conn without TLS. It closes conn if that
+// fails, as Dial does, and reports the tls phase like it.
+func (d *Dialer) Secure(ctx context.Context, conn net.Conn, t Target) (net.Conn, error) {
+	a := &attempt{Dialer: d, target: t, record: lifecycle.FromContext(ctx)}
+	a.proxy = d.Proxy.through(t, a.record)
+	return a.secure(ctx, conn, lifecycle.HopTarget, t.Address, t.TLS)
+}
+
+// through is the one among p and its fallbacks that a connection to t goes through, nil if it is direct.
+func (p *Proxy) through(t Target, c *lifecycle.Connection) *Proxy {
+	t.TLS = nil // it was dialled without
+	for ; p != nil && c != nil; p = p.Fallback {
+		if used := p.For(t); used != nil && used.Name == c.Facts().Egress {
+			return used
+		}
+	}
+	return nil
+}
+
 // secure runs a tls phase over conn with the peer that hop names, at address.
 func (a *attempt) secure(ctx context.Context, conn net.Conn, hop lifecycle.Hop, address string, config func() *tls.Config) (net.Conn, error) {
 	ctx, cancel := budget(ctx, a.Timeouts.TLS)

@@ -47,10 +47,11 @@ type Facts struct {
 
 	// Of a client that asked for a tunnel: when it was granted and, once the first bytes were seen, what
 	// is in it.
-	Granted    time.Time
-	Tunnel     Tunnel
-	ServerName string // in the client's ClientHello
-	ALPN       string // what it offers, with commas
+	Granted     time.Time
+	Tunnel      Tunnel
+	ServerName  string // in the client's ClientHello
+	ALPN        string // what it offers, with commas
+	Intercepted bool   // its TLS ends here, and Tunnel is what is in that
 
 	// From the upgrade on.
 	Subprotocol string

@@ -7,7 +7,7 @@ type Phase uint8
 
 const (
 	PhaseNone      Phase = iota // accepted, nothing begun
-	PhaseTLSAccept              // TLS handshake with the client
+	PhaseTLSAccept              // TLS handshake with the client: behind accept, or inside of a tunnel that is intercepted
 	PhaseRequest                // the client's request head arrives
 	PhaseRoute                  // route, origin and limits are decided
 	PhaseDNS                    // a name is looked up
@@ -38,15 +38,16 @@ func Phases() []Phase {
 // transitions is the whole order of phases. A phase that did not happen is skipped, a retry goes back
 // to dns or connect, and any phase may end in close. An egress proxy reached over TLS has tls before
 // proxy and again behind it; a SOCKS5 egress that resolves here has a lookup for the target and one
-// for itself. An opaque tunnel has no upgrade.
+// for itself. An opaque tunnel has no upgrade. In one that is intercepted TLS with the client, and then
+// with the target, comes behind the dialling.
 var transitions = [phaseCount][]Phase{
 	PhaseNone:      {PhaseTLSAccept, PhaseRequest},
-	PhaseTLSAccept: {PhaseRequest, PhaseClose},
+	PhaseTLSAccept: {PhaseRequest, PhaseTLS, PhaseClose},
 	PhaseRequest:   {PhaseRoute, PhaseClose},
 	PhaseRoute:     {PhaseDNS, PhaseConnect, PhaseClose},
 	PhaseDNS:       {PhaseDNS, PhaseConnect, PhaseClose},
-	PhaseConnect:   {PhaseDNS, PhaseConnect, PhaseTLS, PhaseProxy, PhaseUpgrade, PhaseTransfer, PhaseClose},
-	PhaseProxy:     {PhaseDNS, PhaseConnect, PhaseTLS, PhaseUpgrade, PhaseTransfer, PhaseClose},
+	PhaseConnect:   {PhaseDNS, PhaseConnect, PhaseTLS, PhaseProxy, PhaseTLSAccept, PhaseUpgrade, PhaseTransfer, PhaseClose},
+	PhaseProxy:     {PhaseDNS, PhaseConnect, PhaseTLS, PhaseTLSAccept, PhaseUpgrade, PhaseTransfer, PhaseClose},
 	PhaseTLS:       {PhaseDNS, PhaseConnect, PhaseProxy, PhaseUpgrade, PhaseTransfer, PhaseClose},
 	PhaseUpgrade:   {PhaseDNS, PhaseConnect, PhaseTransfer, PhaseClose},
 	PhaseTransfer:  {PhaseClose},

@@ -41,6 +41,10 @@ func TestOrderOfPhases(t *testing.T) {
 		"request incomplete":                "request close",
 		"an opaque tunnel":                  begin + "dns connect transfer close",
 		"an opaque tunnel behind an egress": begin + "connect proxy transfer close",
+		"an intercepted WebSocket":          "request route dns connect tls_accept tls upgrade transfer close",
+		"an intercepted one, by an egress":  begin + "connect tls proxy tls_accept tls upgrade transfer close",
+		"an intercepted tunnel":             begin + "connect tls_accept tls transfer close",
+		"a client that trusts no other CA":  begin + "connect tls_accept close",
 	}
 	for name, phases := range legal {
 		if refusal := run(strings.Fields(phases)...); refusal != nil {
@@ -59,6 +63,7 @@ func TestOrderOfPhases(t *testing.T) {
 		"close twice":               begin + "close close",
 		"back to the request":       begin + "request",
 		"proxy behind nothing":      begin + "proxy",
+		"intercepted, without TLS":  begin + "connect tls_accept transfer",
 	}
 	for name, phases := range illegal {
 		all := strings.Fields(phases)

@@ -14,6 +14,7 @@ import (
 type clientHello struct {
 	serverName string
 	alpn       []string
+	http       bool // the client may be content with HTTP/1.1
 }
 
 // Bounds of what is kept of a client's own text.
@@ -37,11 +38,14 @@ func readClientHello(b []byte) (hello clientHello, more bool) {
 	read := false
 	err := tls.Server(source, &tls.Config{GetConfigForClient: func(info *tls.ClientHelloInfo) (*tls.Config, error) {
 		read = true
-		hello = clientHello{serverName: info.ServerName, alpn: bounded(info.SupportedProtos)}
+		hello = clientHello{serverName: info.ServerName, alpn: bounded(info.SupportedProtos), http: offersHTTP(info.SupportedProtos)}
 		return nil, errHelloRead
 	}}).Handshake()
 	return hello, !read && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
 }
+
+// offersHTTP is for the protocols of a ClientHello. One without any says nothing of what it speaks.
+func offersHTTP(alpn []string) bool { return len(alpn) == 0 || slices.Contains(alpn, "http/1.1") }
 
 func bounded(protos []string) []string {
 	var all []string

@@ -206,7 +206,7 @@ func (u *upgrade) choose(ctx context.Context) *lifecycle.Failure {
 	if f := u.forward.permitsHTTP(ctx, u.r, u.origin.client, to, err); f != nil {
 		return f
 	}
-	u.target, u.lease = u.forward.target(to), unleased{}
+	u.target, u.lease = u.forward.target("ws", to), unleased{}
 	u.record.Update(func(f *lifecycle.Facts) { f.Target = u.target.Name })
 	return nil
 }

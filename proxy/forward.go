@@ -37,6 +37,9 @@ type Forward struct {
 
 	Clients []netip.Prefix // where clients may be; empty: anywhere
 
+	// Interception has TLS in tunnels end here. Nil: it passes as it is.
+	Interception *Interception
+
 	Framing   frame.Mode    // of WebSockets
 	Handshake time.Duration // from the complete request to the tunnel or the 101; 0: 10 s
 	Policy    relay.Policy
@@ -193,10 +196,10 @@ func absolute(r *http.Request) (destination, error) {
 	return parseDestination(r.URL.Host, 80)
 }
 
-// target is a destination as what an upgrade dials.
-func (fw *Forward) target(to destination) Target {
+// target is a destination as what an upgrade dials; scheme is ws or, where the connection has TLS, wss.
+func (fw *Forward) target(scheme string, to destination) Target {
 	return Target{
-		Name: "ws://" + to.String(), Address: to.String(),
+		Name: scheme + "://" + to.String(), Address: to.String(),
 		Dial: func(ctx context.Context) (net.Conn, error) { return fw.Dial(ctx, to.host, to.port) },
 	}
 }

@@ -26,9 +26,11 @@ type tunnel struct {
 	step    *lifecycle.Step // of ours that is under way
 	stepCtx context.Context
 
-	client   net.Conn // once it is ours
-	upstream net.Conn // dialled
-	handed   bool     // the relay has both
+	client   net.Conn  // once it is ours
+	upstream net.Conn  // dialled
+	scheme   string    // of a WebSocket in it: wss if it is intercepted, else ws
+	begun    time.Time // there is something to relay
+	handed   bool      // the relay has both
 }
 
 // serveHTTP carries out a CONNECT (RFC 9110 §9.3.6).
@@ -141,25 +143,36 @@ func (t *tunnel) run(ctx context.Context, grant, early []byte) {
 	t.client.SetWriteDeadline(time.Now().Add(headTimeout))
 	t.client.Write(grant) // if the client is gone the relay will see that, too
 	t.client.SetWriteDeadline(time.Time{})
-	granted := time.Now()
-	t.record.Update(func(f *lifecycle.Facts) { f.Granted = granted })
+	t.scheme, t.begun = "ws", time.Now()
+	t.record.Update(func(f *lifecycle.Facts) { f.Granted = t.begun })
 	s := sense(ctx, t.client, t.upstream, early)
-	if ctx.Err() != nil {
-		t.abandon(granted)
-		return
-	}
 	t.record.Update(func(f *lifecycle.Facts) {
 		f.Tunnel, f.ServerName, f.ALPN = s.kind, s.hello.serverName, strings.Join(s.hello.alpn, ",")
 	})
-	if s.kind == lifecycle.TunnelWebSocket {
-		t.upgrade(ctx, s)
-		return
+	if config, host := t.interception(s); config != nil && ctx.Err() == nil {
+		var there bool
+		if s, there = t.intercept(ctx, s, config, host); !there {
+			return
+		}
+		t.record.Update(func(f *lifecycle.Facts) { f.Tunnel = s.kind })
 	}
+	switch {
+	case ctx.Err() != nil:
+		t.abandon()
+	case s.kind == lifecycle.TunnelWebSocket:
+		t.upgrade(ctx, s)
+	default:
+		t.relay(s)
+	}
+}
+
+// relay hands an opaque tunnel over.
+func (t *tunnel) relay(s sensed) {
 	t.handed = true
 	t.in.seat.settle()
 	held := t.hold()
 	t.server.start(&relay.Pair{
-		Conn: t.record, Client: t.client, Upstream: t.upstream, Early: s.early, Tunnel: true, Begun: granted, Policy: &t.forward.route.Policy,
+		Conn: t.record, Client: t.client, Upstream: t.upstream, Early: s.early, Tunnel: true, Begun: t.begun, Policy: &t.forward.route.Policy,
 		Done: func(lifecycle.Close) { held.release() },
 	})
 }
@@ -169,7 +182,7 @@ func (t *tunnel) upgrade(ctx context.Context, s sensed) {
 	o := origin{client: t.record.Client, scheme: "http", host: s.request.Host, silent: true}
 	u := &upgrade{
 		server: t.server, in: t.in, permits: t.permits, forward: t.forward, record: t.record, r: s.request, origin: o,
-		route: t.forward.route, target: t.forward.target(t.to), lease: unleased{}, upstream: t.upstream,
+		route: t.forward.route, target: t.forward.target(t.scheme, t.to), lease: unleased{}, upstream: t.upstream,
 	}
 	t.record.Update(func(f *lifecycle.Facts) {
 		f.Path, f.Target, f.Framing = s.request.URL.Path, u.target.Name, u.route.Framing.String()
@@ -186,10 +199,10 @@ func (t *tunnel) upgrade(ctx context.Context, s sensed) {
 }
 
 // abandon ends a tunnel that was granted, because the server is closing.
-func (t *tunnel) abandon(granted time.Time) {
+func (t *tunnel) abandon() {
 	t.record.Update(func(f *lifecycle.Facts) { f.Tunnel = lifecycle.TunnelOther })
 	ctx := lifecycle.NewContext(context.Background(), t.record)
-	for _, step := range []*lifecycle.Step{{Phase: lifecycle.PhaseTransfer, Begun: granted}, {Phase: lifecycle.PhaseClose}} {
+	for _, step := range []*lifecycle.Step{{Phase: lifecycle.PhaseTransfer, Begun: t.begun}, {Phase: lifecycle.PhaseClose}} {
 		ctx, step := t.record.Begin(ctx, step)
 		step.End(ctx, nil)
 	}

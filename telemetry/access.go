@@ -60,6 +60,9 @@ func (w *watcher) identity() []slog.Attr {
 	}
 	a.text("tunnel", f.Tunnel.String())
 	a.text("server_name", f.ServerName)
+	if f.Intercepted {
+		a = append(a, slog.Bool("intercepted", true))
+	}
 	a.text("subprotocol", f.Subprotocol)
 	return a
 }

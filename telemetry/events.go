@@ -72,6 +72,7 @@ func (w *watcher) eventAttributes(l *list) {
 	l.string(keyUpstreamAddress, w.peer)
 	l.string(keyTunnelProtocol, f.Tunnel.String())
 	l.text(keyTunnelServerName, f.ServerName)
+	l.flag(keyTunnelIntercepted, f.Intercepted)
 	l.text(keyURLPath, f.Path)
 	l.text(keyWebsocketSubprotocol, f.Subprotocol)
 	l.text(keyWebsocketExtensions, f.Extensions)

@@ -63,7 +63,7 @@ func (w *watcher) recall() {
 	w.setup.server.context = w.server
 	w.setup.server.rename(serverName(f.Method, f.Pattern))
 	if t := w.setup.tls; t != nil {
-		w.after(spanTLSServerHandshake, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
+		w.accepting(t)
 	}
 	for _, s := range w.dropped.steps {
 		w.retell(s.Step, s.target)
@@ -132,11 +132,16 @@ func (w *watcher) rebuild() {
 	for _, m := range marks {
 		last = max(last, m.Attempt)
 	}
-	hops := d.hops
+	hops, tunnel := d.hops, false
 	for _, m := range marks {
 		switch {
+		case m.Phase == lifecycle.PhaseRoute:
+			tunnel = true
+		case m.Phase == lifecycle.PhaseTLSAccept && tunnel:
+			hops = hops[min(1, len(hops)):] // of which it has none
+			w.retellAccept(m, nil)
 		case m.Phase == lifecycle.PhaseTLSAccept:
-			w.retellAccept(m, &f)
+			w.retellAccept(m, f.ClientTLS)
 		case m.Phase >= lifecycle.PhaseDNS && m.Phase <= lifecycle.PhaseUpgrade && len(hops) > 0:
 			w.retellMark(m, &f, hops[0], m.Attempt == last)
 			hops = hops[1:]
@@ -144,11 +149,13 @@ func (w *watcher) rebuild() {
 	}
 }
 
-func (w *watcher) retellAccept(m lifecycle.Mark, f *lifecycle.Facts) {
+// retellAccept makes the span of a TLS handshake with the client, of which nil is no more known than that it
+// went well.
+func (w *watcher) retellAccept(m lifecycle.Mark, t *lifecycle.TLSInfo) {
 	l := list{keyTLSEstablished.Bool(true)}
-	if f.ClientTLS != nil {
+	if t != nil {
 		l = l[:0]
-		l.tls(f.ClientTLS)
+		l.tls(t)
 	}
 	begun := w.conn.Accepted.Add(m.Start)
 	w.after(spanTLSServerHandshake, begun, begun.Add(m.Duration), m.Reason, l)

@@ -67,6 +67,8 @@ func TestDroppedConnectionsAreKept(t *testing.T) {
 			s.c.Failed(&lifecycle.Failure{Phase: lifecycle.PhaseTLSAccept, Reason: lifecycle.ReasonTLSProtocol}, 0)
 		}, true, []string{"TLS server handshake"}},
 		{"through an egress", everything, throughConnectReset, true, whole},
+		{"intercepted", Keep{Abnormal: true}, interceptedWebSocket(upstreamReset), true, whole},
+		{"intercepted and distrusted", everything, distrustful, true, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -89,7 +91,7 @@ func TestDroppedConnectionsAreKept(t *testing.T) {
 						t.Errorf("%s: got trace %s, want the connection's, %s", span.Name, got, s.c.TraceID())
 					}
 				}
-				if at := len(names) - len(test.last); len(names) > 2 && test.last[0] == whole[0] && !slices.Equal(names[at:], test.last) {
+				if at := len(names) - len(test.last); len(names) > 2 && test.last != nil && test.last[0] == whole[0] && !slices.Equal(names[at:], test.last) {
 					t.Errorf("got %q, want %q at the end, once", names, test.last)
 				}
 				golden(t, "kept_"+strings.NewReplacer(" ", "_", ",", "").Replace(test.name)+".timeline", timeline(spans))

@@ -98,6 +98,7 @@ const (
 	keyTotalUpstreamMessages     attribute.Key = "wsproxy.total.upstream.messages"
 	keyTotalUpstreamStall        attribute.Key = "wsproxy.total.upstream.stall"
 	keyTunnelALPN                attribute.Key = "wsproxy.tunnel.alpn"
+	keyTunnelIntercepted         attribute.Key = "wsproxy.tunnel.intercepted"
 	keyTunnelProtocol            attribute.Key = "wsproxy.tunnel.protocol"
 	keyTunnelServerName          attribute.Key = "wsproxy.tunnel.server_name"
 	keyUpstreamAddress           attribute.Key = "wsproxy.upstream.address"

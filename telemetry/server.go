@@ -39,7 +39,7 @@ func (w *watcher) beginServer(ctx context.Context) context.Context {
 			w.dropped = &dropped{parent: parent, links: links}
 		}
 	case t != nil:
-		w.after(spanTLSServerHandshake, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
+		w.accepting(t)
 	}
 	return w.within(ctx)
 }
@@ -159,6 +159,7 @@ func (l *list) tunnel(f *lifecycle.Facts) {
 	l.string(keyTunnelProtocol, f.Tunnel.String())
 	l.text(keyTunnelServerName, f.ServerName)
 	l.text(keyTunnelALPN, f.ALPN)
+	l.flag(keyTunnelIntercepted, f.Intercepted)
 	if f.Tunnel == lifecycle.TunnelWebSocket {
 		l.text(keyURLPath, f.Path)
 	}
@@ -210,8 +211,13 @@ func (w *watcher) failedHead(o *lifecycle.Outcome) {
 	}
 	w.root(spanRequest, trace.SpanKindServer, w.conn.Accepted, o.At, status, o, attrs)
 	if t := w.setup.tls; t != nil {
-		w.after(spanTLSServerHandshake, t.Begun, t.Ended, lifecycle.ReasonNone, acceptAttributes(t))
+		w.accepting(t)
 	}
+}
+
+// accepting makes the span of a TLS handshake with the client, under the SERVER span.
+func (w *watcher) accepting(s *lifecycle.Step) context.Context {
+	return w.after(spanTLSServerHandshake, s.Begun, s.Ended, s.Reason(), acceptAttributes(s))
 }
 
 // root makes a span of something that is over and is a trace of its own.

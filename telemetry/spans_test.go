@@ -112,6 +112,9 @@ var timelines = []struct {
 	{"tunnel_socks5", Settings{}, opaqueTunnel(lifecycle.MethodSOCKS5)},
 	{"tunnel_websocket", Settings{}, webSocketTunnel},
 	{"tunnel_refused", Settings{}, refusedInTunnel},
+	{"tunnel_intercepted", Settings{}, interceptedWebSocket(cleanClose)},
+	{"tunnel_intercepted_other", Settings{}, interceptedOther},
+	{"tunnel_distrusted", Settings{}, distrustful},
 	{"tunnel_denied", Settings{}, deniedSOCKS},
 	{"unused", Settings{}, func(s *script) {
 		s.step(lifecycle.Step{Phase: lifecycle.PhaseRequest}, time.Second, errors.New("EOF"), nil)

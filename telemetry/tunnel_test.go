@@ -60,6 +60,42 @@ func refusedInTunnel(s *script) {
 	fail(s, lifecycle.Step{Phase: lifecycle.PhaseUpgrade, Host: "backend:9000", Peer: "10.0.0.5:9000"}, lifecycle.ReasonBadUpgradeResponse, 502)
 }
 
+// intercepted plays a tunnel up to the ClientHello in it, and TLS on both sides.
+func (s *script) intercepted() {
+	s.asked("CONNECT")
+	s.granted(lifecycle.TunnelTLS)
+	s.c.Update(func(f *lifecycle.Facts) { f.Intercepted = true })
+	s.step(lifecycle.Step{Phase: lifecycle.PhaseTLSAccept}, 2*time.Millisecond, nil, tlsDone)
+	s.step(lifecycle.Step{Phase: lifecycle.PhaseTLS, Host: "chat.example.com", Peer: "10.0.0.5:9000"}, 3*time.Millisecond, nil, tlsDone)
+}
+
+func interceptedWebSocket(end lifecycle.Close) func(*script) {
+	return func(s *script) {
+		s.intercepted()
+		s.c.Update(func(f *lifecycle.Facts) {
+			f.Tunnel, f.Path, f.Target = lifecycle.TunnelWebSocket, "/chat/7", "wss://backend:9000"
+		})
+		s.upgrade()
+		s.relay(10*time.Second, end)
+	}
+}
+
+func interceptedOther(s *script) {
+	s.intercepted()
+	s.c.Update(func(f *lifecycle.Facts) { f.Tunnel = lifecycle.TunnelOther })
+	s.step(lifecycle.Step{Phase: lifecycle.PhaseTransfer}, 10*time.Second, nil, nil)
+	s.step(lifecycle.Step{Phase: lifecycle.PhaseClose}, 6*time.Millisecond, nil, nil)
+	s.c.Closed(lifecycle.Close{Cause: lifecycle.CauseTunnelEnd, Initiator: lifecycle.InitiatorClient, Code: lifecycle.NoCode, Clean: true})
+}
+
+// distrustful is a client that does not trust the CA.
+func distrustful(s *script) {
+	s.asked("CONNECT")
+	s.granted(lifecycle.TunnelTLS)
+	s.c.Update(func(f *lifecycle.Facts) { f.Intercepted = true })
+	fail(s, lifecycle.Step{Phase: lifecycle.PhaseTLSAccept}, lifecycle.ReasonTLSProtocol, 0)
+}
+
 func deniedSOCKS(s *script) {
 	s.step(lifecycle.Step{Phase: lifecycle.PhaseRequest}, 2*time.Millisecond, nil, nil)
 	s.c.Update(func(f *lifecycle.Facts) {
@@ -76,20 +112,23 @@ func everyTunnelAttribute(h *harness) {
 		s := h.accept("203.0.113.7:51000")
 		s.asked(method)
 		s.granted(lifecycle.TunnelWebSocket)
-		s.c.Update(func(f *lifecycle.Facts) { f.Path, f.Egress, f.Extensions = "/chat/7", "corp", "permessage-deflate" })
+		s.c.Update(func(f *lifecycle.Facts) {
+			f.Path, f.Egress, f.Extensions, f.Intercepted = "/chat/7", "corp", "permessage-deflate", true
+		})
 		s.upgrade()
 		s.relay(0, cleanClose)
 	}
 	s := h.accept("203.0.113.7:51000")
 	s.asked("CONNECT")
 	at := s.granted(lifecycle.TunnelTLS)
+	s.c.Update(func(f *lifecycle.Facts) { f.Intercepted = true })
 	s.step(lifecycle.Step{Phase: lifecycle.PhaseTransfer, Begun: at}, 0, nil, nil)
 	s.c.Stalled(lifecycle.Downstream, time.Second)
 	s.c.Closed(lifecycle.Close{Cause: lifecycle.CauseSlowPeer, Initiator: lifecycle.InitiatorProxy, Leg: lifecycle.LegClient})
 	s = h.accept("203.0.113.7:51000")
 	s.asked("CONNECT")
 	s.c.Update(func(f *lifecycle.Facts) {
-		f.Granted, f.Tunnel, f.ServerName = time.Now(), lifecycle.TunnelTLS, "chat.example.com"
+		f.Granted, f.Tunnel, f.ServerName, f.Intercepted = time.Now(), lifecycle.TunnelTLS, "chat.example.com", true
 	})
 	fail(s, lifecycle.Step{Phase: lifecycle.PhaseConnect}, lifecycle.ReasonConnectionRefused, 502)
 }

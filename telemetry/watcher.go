@@ -69,8 +69,11 @@ func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 	var ctx context.Context // with the step's own span, for exemplars
 	switch s.Phase {
 	case lifecycle.PhaseTLSAccept:
-		w.setup.tls = s
-		return
+		if w.setup.head.IsZero() {
+			w.setup.tls = s
+			return
+		}
+		ctx = w.dialled(s) // inside of a tunnel, which was dialled for
 	case lifecycle.PhaseRequest: // noted at its begin; told when the connection is known to be one
 		return
 	case lifecycle.PhaseTransfer:
@@ -111,6 +114,8 @@ func (w *watcher) dialled(s *lifecycle.Step) context.Context {
 		return w.lookup(s)
 	case lifecycle.PhaseConnect:
 		return w.connected(s)
+	case lifecycle.PhaseTLSAccept:
+		return w.accepting(s)
 	case lifecycle.PhaseTLS:
 		return w.secured(s)
 	}

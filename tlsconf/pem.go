@@ -67,7 +67,14 @@ func parsePair(p Pair, certPEM, keyPEM []byte) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: not the key of the first certificate in %s: %w", p.keyFile(), p.Cert, err)
 	}
+	if p.signs && !maySign(pair.Leaf) {
+		return nil, fmt.Errorf("%s: not the certificate of a CA (wsproxy ca makes one)", p.Cert)
+	}
 	return &pair, nil
+}
+
+func maySign(c *x509.Certificate) bool {
+	return c.BasicConstraintsValid && c.IsCA && (c.KeyUsage == 0 || c.KeyUsage&x509.KeyUsageCertSign != 0)
 }
 
 func parsePool(file string, content []byte) (*x509.CertPool, error) {

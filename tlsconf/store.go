@@ -56,6 +56,8 @@ type Pair struct {
 	Cert string
 	// Key holds the unencrypted private key. Empty: it is in the file of Cert.
 	Key string
+
+	signs bool // certificates of others
 }
 
 func (p Pair) keyFile() string {

@@ -58,7 +58,8 @@ mode: forward.`,
 type servedForward struct {
 	*proxy.Forward
 	passwords *access.Passwords // nil if nobody is asked
-	settings  config.Forward
+	settings  config.Forward    // on_change left out
+	onChange  config.OnChange
 	egress    []config.Egress // and its fallbacks
 	since     int             // the generation that made it
 }
@@ -74,10 +75,18 @@ func (gen *generation) buildForward(former *generation) error {
 	if !gen.forwards() {
 		return nil
 	}
-	served := &servedForward{settings: gen.cfg.Forward, egress: gen.egressChain(gen.cfg.Forward.Egress), since: gen.number}
+	served := &servedForward{
+		settings: gen.cfg.Forward, onChange: gen.cfg.Forward.OnChange, egress: gen.egressChain(gen.cfg.Forward.Egress), since: gen.number,
+	}
+	served.settings.OnChange = "" // says nothing of how clients are served until there is another change
+	intercepting, err := gen.interceptingTLS(served.settings.Intercept)
+	if err != nil {
+		return fmt.Errorf("intercept.%w", err)
+	}
 	if former != nil && former.forward != nil {
 		if f := former.forward; reflect.DeepEqual(f.settings, served.settings) && reflect.DeepEqual(f.egress, served.egress) {
-			gen.forward = f
+			served.Forward, served.passwords, served.since = f.Forward, f.passwords, f.since
+			gen.forward = served
 			return nil
 		}
 	}
@@ -106,6 +115,7 @@ func (gen *generation) buildForward(former *generation) error {
 	fw.Dial = func(ctx context.Context, host string, port uint16) (net.Conn, error) {
 		return dialer.Dial(ctx, egress.Target{Address: net.JoinHostPort(host, strconv.Itoa(int(port)))})
 	}
+	fw.Interception = intercepting.through(dialer)
 	served.Forward, gen.forward = fw, served
 	return nil
 }

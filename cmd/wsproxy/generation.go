@@ -171,7 +171,7 @@ type change struct {
 	onChange config.OnChange
 }
 
-// changes are the routes of former that are not as they were.
+// changes are the routes of former that are not as they were, that of forward traffic among them.
 func (gen *generation) changes(former *generation) []change {
 	var all []change
 	for name, was := range former.routes {
@@ -180,6 +180,14 @@ func (gen *generation) changes(former *generation) []change {
 			all = append(all, change{name, was.onChange})
 		case is.Route != was.Route:
 			all = append(all, change{name, is.onChange})
+		}
+	}
+	if was, is := former.forward, gen.forward; was != nil {
+		switch {
+		case is == nil:
+			all = append(all, change{proxy.ForwardRoute, was.onChange})
+		case is.Forward != was.Forward:
+			all = append(all, change{proxy.ForwardRoute, is.onChange})
 		}
 	}
 	slices.SortFunc(all, func(x, y change) int { return cmp.Compare(x.route, y.route) })

@@ -69,7 +69,7 @@ func layers(c net.Conn) (*Conn, []*tls.Conn) {
 			return at, above
 		case *tls.Conn:
 			above = append(above, at)
-			c = at.NetConn()
+			c = beneath(at.NetConn())
 		default:
 			return nil, nil
 		}

@@ -115,7 +115,7 @@ func takeable(c any) (*Conn, bool) {
 	case *Conn:
 		return c, c.raw != nil
 	case *tls.Conn:
-		sock, ok := c.NetConn().(*Conn)
+		sock, ok := beneath(c.NetConn()).(*Conn)
 		return sock, ok && sock.raw != nil
 	}
 	return nil, false
