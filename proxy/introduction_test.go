@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -255,4 +256,88 @@ func FuzzIntroduction(f *testing.F) {
 			t.Errorf("got the header %q, want a line", data[:n])
 		}
 	})
+}
+
+// A forward listener's clients are who the header says, for whoever judges them, however they ask.
+func TestIntroductionOfForwardTraffic(t *testing.T) {
+	for name, c := range map[string]struct {
+		says string // behind the header, with all that the tunnel is to carry
+		want string // what the client gets, served
+		no   string // and where its network is not
+	}{
+		"CONNECT":       {connectHead(basic("u", "p")) + "SSH-2.0-x\r\n", granted + "SSH-2.0-x\r\n", "HTTP/1.1 403 "},
+		"absolute form": {absoluteForm("ws://a.example:9000/chat", basic("u", "p")), "HTTP/1.1 101 ", "HTTP/1.1 403 "},
+		"plain":         {head("GET http://a.example:9000/ HTTP/1.1", "Host: a.example:9000", basic("u", "p")), "HTTP/1.1 200 ", "HTTP/1.1 403 "},
+		"SOCKS5":        {socksLogin("u", "p") + socksRequest("a.example", 9000) + "SSH-2.0-x\r\n", "\x05\x02\x01\x00" + socksOK + "SSH-2.0-x\r\n", "\x05\x02\x01\x01"},
+	} {
+		for header, from := range map[string]string{
+			fromV1: "192.0.2.7:51000", v2("[2001:db8::7]:51000", "[2001:db8::9]:443", 16): "[2001:db8::7]:51000", fromLocal: hop,
+		} {
+			for _, admitted := range []bool{true, false} {
+				t.Run(name+" from "+from, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w, fw := newForwardWorld(t)
+						introducing(w)
+						host, _, _ := strings.Cut(strings.Replace(from, "]:51000", "", 1), ":51000")
+						client := netip.MustParseAddr(strings.TrimPrefix(host, "["))
+						fw.Clients = []netip.Prefix{netip.PrefixFrom(client, client.BitLen())}
+						if !admitted {
+							fw.Clients = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+						}
+						fw.Authenticate = func(_ context.Context, asking netip.Addr, user, password string) error {
+							if asking != client || user != "u" || password != "p" {
+								t.Errorf("asked for %s from %s, want u from %s", user, asking, client)
+							}
+							return nil
+						}
+						w.targets[0].script = answering
+						w.start()
+						p := w.connect(hop)
+						p.write(t, header+c.says) // all at once: nothing may be lost
+						synctest.Wait()
+						want := c.want
+						if !admitted {
+							want = c.no
+						}
+						if got := p.String(); !strings.HasPrefix(got, want) {
+							t.Errorf("got %q, want %q", got, want)
+						}
+						if got := w.received(); (got != "") != admitted {
+							t.Errorf("the target got %q", got)
+						}
+						for conn := range w.server.Registry.All() {
+							if got := conn.Client; !strings.HasPrefix(got, from) {
+								t.Errorf("got a connection of %s, want %s", got, from)
+							}
+						}
+					})
+				})
+			}
+		}
+	}
+	synctest.Test(t, func(t *testing.T) { // nor is anyone heard without
+		w, _ := newForwardWorld(t)
+		introducing(w)
+		w.start()
+		p := w.connect(hop)
+		p.write(t, connectHead())
+		p.awaitEnd()
+		if got := w.journal.ends(); got != "rejected 0 request_invalid" || p.String() != "" {
+			t.Errorf("got %q, %q", p.String(), got)
+		}
+	})
+}
+
+// answering is a target for everybody: it accepts upgrades, answers requests and echoes the rest.
+func answering(p *peer) {
+	p.await(func(b []byte) bool { return len(b) > 0 })
+	switch got := p.String(); {
+	case !strings.HasPrefix(got, "GET "):
+		io.WriteString(p.conn, got)
+	case strings.Contains(got, "websocket"):
+		io.WriteString(p.conn, switching())
+	default:
+		io.WriteString(p.conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	}
+	p.awaitEnd()
 }
