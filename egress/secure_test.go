@@ -23,8 +23,10 @@ func TestSecure(t *testing.T) {
 		reason     lifecycle.Reason
 		egress     string
 	}{
-		"direct":                  {direct, "chat.test", lifecycle.ReasonNone, "/"},
-		"by a CONNECT proxy":      {func(f *fixture, target Target) *Proxy { return as(f.proxy(TypeHTTP, f.httpProxy(target)), "alice", secret) }, "chat.test", lifecycle.ReasonNone, "http/corp"},
+		"direct": {direct, "chat.test", lifecycle.ReasonNone, "/"},
+		"by a CONNECT proxy": {func(f *fixture, target Target) *Proxy {
+			return as(f.proxy(TypeHTTP, f.httpProxy(target)), "alice", secret)
+		}, "chat.test", lifecycle.ReasonNone, "http/corp"},
 		"by the fallback":         {second, "chat.test", lifecycle.ReasonNone, "socks5h/corp"},
 		"by nobody's certificate": {direct, "other.test", lifecycle.ReasonTLSHostnameMismatch, "/"},
 	} {
