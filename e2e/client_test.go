@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -49,7 +50,8 @@ type request struct {
 	subprotocols []string
 	compress     bool
 	secure       bool
-	certificate  bool // show one of ours
+	certificate  bool       // show one of ours
+	from         *namespace // nil: the one that wsproxy is in
 }
 
 // refusal is what a client that was not upgraded is told.
@@ -66,7 +68,7 @@ func (h *house) dial(t testing.TB, w *wsproxy, path string, r request) (*client,
 	c := &client{}
 	d := websocket.Dialer{Subprotocols: r.subprotocols, EnableCompression: r.compress, HandshakeTimeout: patience}
 	d.NetDialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		conn, err := cmp.Or(r.from, w.within).dial(ctx, network, address)
 		c.wire = &wire{Conn: conn}
 		return c.wire, err
 	}

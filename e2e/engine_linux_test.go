@@ -10,12 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // engine is a Docker engine of our own, in a network and a mount namespace of its own: the ports that
@@ -36,7 +33,7 @@ func startEngine(t *testing.T, h *house) *engine {
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		return withoutEngine(t, "not root")
+		withoutPrivilege(t, "not root")
 	}
 	e := &engine{folder: t.TempDir()}
 	script := `ip link set lo up && exec "$0" --data-root "$1/data" --exec-root "$1/exec" --pidfile "$1/pid" --host "unix://$1/socket"`
@@ -51,44 +48,20 @@ func startEngine(t *testing.T, h *house) *engine {
 		return err
 	})
 	if err != nil || !e.running() {
-		return withoutEngine(t, fmt.Sprintf("no engine runs here: %v\n%s", err, tail(e.log(t), 5)))
+		withoutPrivilege(t, fmt.Sprintf("no engine runs here: %v\n%s", err, tail(e.log(t), 5)))
 	}
 	e.web = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: e.dial}}
 	return e
 }
 
-func withoutEngine(t *testing.T, why string) *engine {
-	t.Helper()
-	if os.Getenv("WSPROXY_TEST_STRICT") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-	return nil
-}
-
-// dial connects inside the engine's network namespace. The thread goes back to where it was: if it ended, so
-// would every process that it has started.
+// dial connects inside the engine's network namespace.
 func (e *engine) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	home, err := os.Open("/proc/self/ns/net")
+	file, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", e.cmd.Process.Pid))
 	if err != nil {
 		return nil, err
 	}
-	defer home.Close()
-	inside, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", e.cmd.Process.Pid))
-	if err != nil {
-		return nil, err
-	}
-	defer inside.Close()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := unix.Setns(int(inside.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, err
-	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-	if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
-		panic(err) // whatever runs on this thread would be in the wrong network
-	}
-	return conn, err
+	defer file.Close()
+	return (&namespace{file: file}).dial(ctx, network, address)
 }
 
 func (e *engine) docker(ctx context.Context, args ...string) (string, error) {

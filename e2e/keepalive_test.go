@@ -95,7 +95,7 @@ func wantRTT(t *testing.T, w *wsproxy) {
 
 // counter adds up what wsproxy's own /metrics has under a name with labels, a regular expression.
 func (w *wsproxy) counter(ctx context.Context, series string) (sum float64, err error) {
-	body, err := get(ctx, "http://"+w.admin+"/metrics")
+	body, err := w.ask(ctx, "/metrics")
 	if err != nil {
 		return 0, err
 	}

@@ -38,6 +38,8 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("reloads and upgrades under load", h.underLoad)
 	t.Run("foreign pages", h.foreignPages)
 	t.Run("keepalive", h.keepalive)
+	t.Run("lost peers", h.lostPeers)
+	t.Run("witness", h.witness)
 	if h.missing(t, telemetryPeers...) {
 		return
 	}

@@ -157,3 +157,8 @@ func attempt(ctx context.Context, d time.Duration, check func(context.Context) e
 }
 
 var errNotYet = errors.New("not yet")
+
+func median(all []time.Duration) time.Duration {
+	all = slices.Sorted(slices.Values(all))
+	return all[len(all)/2]
+}

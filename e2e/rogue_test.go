@@ -23,6 +23,13 @@ func serveRaw(t *testing.T, handle func(net.Conn)) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	serveOn(t, l, handle)
+	return l.Addr().String()
+}
+
+// serveOn is serveRaw on a listener of the caller's, which it closes.
+func serveOn(t *testing.T, l net.Listener, handle func(net.Conn)) {
+	t.Helper()
 	var running sync.WaitGroup
 	var mu sync.Mutex
 	var open []net.Conn
@@ -50,7 +57,6 @@ func serveRaw(t *testing.T, handle func(net.Conn)) (address string) {
 		mu.Unlock()
 		running.Wait()
 	})
-	return l.Addr().String()
 }
 
 // hang accepts, reads, and never answers.
@@ -79,20 +85,30 @@ const (
 const egressDelay = 500 * time.Millisecond
 
 // slowConnect is an HTTP CONNECT proxy that waits before it answers.
-func slowConnect(c net.Conn) {
-	in := bufio.NewReader(c)
-	r, err := http.ReadRequest(in)
-	if err != nil || r.Method != http.MethodConnect {
-		return
+func slowConnect(c net.Conn) { connectProxy(nil, egressDelay)(c) }
+
+// connectProxy is an HTTP CONNECT proxy in a network that waits before it answers.
+func connectProxy(n *namespace, delay time.Duration) func(net.Conn) {
+	return func(c net.Conn) {
+		in := bufio.NewReader(c)
+		r, err := http.ReadRequest(in)
+		if err != nil || r.Method != http.MethodConnect {
+			return
+		}
+		<-time.After(delay)
+		to, err := n.dial(r.Context(), "tcp", r.Host)
+		if err != nil {
+			io.WriteString(c, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+			return
+		}
+		defer to.Close()
+		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+		join(c, in, to)
 	}
-	<-time.After(egressDelay)
-	to, err := net.Dial("tcp", r.Host)
-	if err != nil {
-		io.WriteString(c, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
-		return
-	}
-	defer to.Close()
-	io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+}
+
+// join copies both ways between c, of which some may be in a reader already, and to, until both have ended.
+func join(c net.Conn, in io.Reader, to net.Conn) {
 	var back sync.WaitGroup
 	back.Go(func() {
 		io.Copy(c, to)

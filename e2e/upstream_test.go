@@ -19,16 +19,23 @@ import (
 // echo is an upstream made with gorilla/websocket that sends back what it gets. A text message that
 // begins with a slash is an order: see obey.
 type echo struct {
-	plain, secure string // host:port
+	plain, secure string        // host:port
+	delay         time.Duration // before it answers a request
 	mu            sync.Mutex
 	seen          map[string]http.Header // of the last request for each path
+	ends          map[string]error       // of the last connection for each path that is over, as reading it ended
 }
+
+func newEcho() *echo { return &echo{seen: make(map[string]http.Header), ends: make(map[string]error)} }
 
 const subprotocol = "chat.v2"
 
+// tickEvery is between two messages of one who goes on talking.
+const tickEvery = 100 * time.Millisecond
+
 func startEcho(t *testing.T, h *house) *echo {
 	t.Helper()
-	e := &echo{seen: make(map[string]http.Header)}
+	e := newEcho()
 	plain := httptest.NewServer(e)
 	t.Cleanup(plain.Close)
 	secure := httptest.NewUnstartedServer(e)
@@ -40,10 +47,38 @@ func startEcho(t *testing.T, h *house) *echo {
 	return e
 }
 
+// startEchoOn runs one without TLS on a listener of the caller's. Its connections end with the test, also where
+// nothing is heard of their clients.
+func startEchoOn(t *testing.T, l net.Listener) *echo {
+	t.Helper()
+	e := newEcho()
+	var mu sync.Mutex
+	var open []net.Conn
+	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: e, ConnState: func(c net.Conn, s http.ConnState) {
+		if s == http.StateHijacked {
+			mu.Lock()
+			defer mu.Unlock()
+			open = append(open, c)
+		}
+	}}}
+	server.Start()
+	t.Cleanup(func() {
+		server.Close()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range open {
+			c.Close()
+		}
+	})
+	e.plain = l.Addr().String()
+	return e
+}
+
 func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	e.seen[r.RequestURI] = r.Header.Clone()
 	e.mu.Unlock()
+	<-time.After(e.delay)
 	if !websocket.IsWebSocketUpgrade(r) {
 		fmt.Fprintln(w, "hello")
 		return
@@ -59,6 +94,9 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for {
 		kind, message, err := c.ReadMessage()
 		if err != nil {
+			e.mu.Lock()
+			e.ends[r.RequestURI] = err
+			e.mu.Unlock()
 			return
 		}
 		if kind == websocket.TextMessage && strings.HasPrefix(string(message), "/") {
@@ -78,6 +116,13 @@ func (e *echo) header(path string) http.Header {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.seen[path]
+}
+
+// end is how the last connection for a path with its query ended, nil if it has not.
+func (e *echo) end(path string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ends[path]
 }
 
 // obey does what a client asks for, to see how wsproxy tells of it. It returns false when the connection
@@ -100,6 +145,12 @@ func obey(c *websocket.Conn, order string) bool {
 		c.NetConn().Write([]byte{0x82, 0x80, 1, 2, 3, 4})
 		c.ReadMessage()
 		return false
+	case "/tick": // something small again and again
+		go func() {
+			for c.WriteMessage(websocket.TextMessage, []byte("tick")) == nil {
+				<-time.After(tickEvery)
+			}
+		}()
 	case "/flood": // until the client has had enough
 		go func() { // for the Close that ends it
 			for {

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,6 +27,7 @@ type wsproxy struct {
 	tls     string // of the one with
 	admin   string
 	started time.Time
+	within  *namespace
 }
 
 // Quick exports, so that tests need not wait. The intervals' defaults are for production.
@@ -39,12 +42,24 @@ func (h *house) serve(t *testing.T, s *settings, env ...string) *wsproxy {
 	if err := os.WriteFile(file, s.document(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := &wsproxy{service: s.service, started: time.Now()}
+	w := &wsproxy{service: s.service, started: time.Now(), within: s.within}
 	command := []string{h.binary, "serve", "--config", file}
 	if s.files > 0 {
 		command = append([]string{"sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(s.files)}, command...)
 	}
-	w.process = start(t, "wsproxy", append(impatient, env...), command[0], command[1:]...)
+	if s.resolver != "" {
+		command = resolvingAt(t, s.resolver, command)
+	}
+	if s.prompt {
+		command = append([]string{"sh", "-c", `chrt --fifo --pid 1 $$; exec "$0" "$@"`}, command...)
+	}
+	err := s.within.do(func() error {
+		w.process = start(t, "wsproxy", slices.Concat(impatient, env), command[0], command[1:]...)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "wsproxy listens", func(context.Context) error {
 		m := listening.FindSubmatch(w.log(t))
 		switch {
@@ -56,8 +71,16 @@ func (h *house) serve(t *testing.T, s *settings, env ...string) *wsproxy {
 		}
 		return errNotYet
 	})
-	eventually(t, "wsproxy is ready", answers("http://"+w.admin+"/readyz"))
+	eventually(t, "wsproxy is ready", func(ctx context.Context) error {
+		_, err := w.ask(ctx, "/readyz")
+		return err
+	})
 	return w
+}
+
+// ask returns what the admin port answers to a GET.
+func (w *wsproxy) ask(ctx context.Context, path string) ([]byte, error) {
+	return getWith(ctx, w.within.web(), "http://"+w.admin+path)
 }
 
 // settings make a configuration file. JSON is YAML, too.
@@ -74,6 +97,11 @@ type settings struct {
 	trusted   object // of both listeners; nil: nobody
 	forward   object // not nil: both listeners are in forward mode
 	clientCA  string // of the listener with TLS; empty: it asks for no certificate
+	engine    string // empty: auto
+	within    *namespace
+	host      string // that both listeners are on; empty: 127.0.0.1
+	resolver  string // address of a name server; empty: as it is
+	prompt    bool   // it runs before whatever else the machine does, where that is allowed
 }
 
 type object = map[string]any
@@ -127,9 +155,10 @@ func (s *settings) document(t *testing.T) []byte {
 	if s.clientCA != "" {
 		server["client_ca"] = s.clientCA
 	}
+	address := cmp.Or(s.host, "127.0.0.1") + ":0"
 	listeners := []object{
-		{"address": "127.0.0.1:0"},
-		{"address": "127.0.0.1:0", "tls": server},
+		{"address": address},
+		{"address": address, "tls": server},
 	}
 	for _, l := range listeners {
 		if s.trusted != nil {
@@ -148,6 +177,9 @@ func (s *settings) document(t *testing.T) []byte {
 		c["forward"] = s.forward
 		delete(c, "routes")
 		delete(c, "upstreams")
+	}
+	if s.engine != "" {
+		c["engine"] = s.engine
 	}
 	if s.logLevel != "" {
 		c["log"] = object{"level": s.logLevel}
@@ -171,29 +203,35 @@ type line struct {
 	Phase   string `json:"phase"` // that failed
 	Tunnel  string `json:"tunnel"`
 	TraceID string `json:"trace_id"`
+
+	Cause, Initiator, Leg string
 }
 
 // traceOf is the id of the trace of the connection that the log tells of and that match describes.
 func (w *wsproxy) traceOf(t testing.TB, match func(line) bool) string {
 	t.Helper()
-	var id string
+	return w.lineOf(t, match).TraceID
+}
+
+// lineOf is the line about a connection that match describes.
+func (w *wsproxy) lineOf(t testing.TB, match func(line) bool) (l line) {
+	t.Helper()
 	eventually(t, "wsproxy's log tells of the connection", func(context.Context) error {
 		for text := range bytes.Lines(w.log(t)) {
-			var l line
+			l = line{}
 			if json.Unmarshal(text, &l) == nil && strings.HasPrefix(l.Message, "connection ") && match(l) {
-				id = l.TraceID
 				return nil
 			}
 		}
 		return errNotYet
 	})
-	return id
+	return l
 }
 
 // open are the connections that the admin API lists.
 func (w *wsproxy) open(ctx context.Context) ([]connection, error) {
 	var list struct{ Items []connection }
-	body, err := get(ctx, "http://"+w.admin+"/api/connections")
+	body, err := w.ask(ctx, "/api/connections")
 	if err != nil {
 		return nil, err
 	}
