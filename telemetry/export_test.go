@@ -376,7 +376,7 @@ func TestDeadCollectorDelaysExitByItsDeadlineAtMost(t *testing.T) {
 				if err := tel.Shutdown(t.Context()); err == nil {
 					t.Error("got no error, want the exports' failure")
 				}
-				if took := time.Since(begun); took > 2*time.Second {
+				if took := time.Since(begun); took > 8*time.Second { // an export's own timeout is 10 s
 					t.Errorf("shutdown took %s, want about 300 ms", took)
 				}
 			})
