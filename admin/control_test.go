@@ -154,6 +154,7 @@ func TestForeignChanges(t *testing.T) {
 		{"another port of ours", []string{"Origin", "http://localhost:1"}, []int{403}},
 		{"a form", []string{"Content-Type", "application/x-www-form-urlencoded", "Origin", "https://evil.example"}, []int{403, 415}},
 		{"text", []string{"Content-Type", "text/plain", "Origin", "https://evil.example"}, []int{403, 415}},
+		{"another site, without an origin", []string{"Sec-Fetch-Site", "cross-site"}, []int{403}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"mime"
 	"net"
 	"net/http"
@@ -16,7 +14,7 @@ import (
 
 // guard lets requests through that may come in.
 type guard struct {
-	token  *atomic.Pointer[string]
+	access *atomic.Pointer[Access]
 	hosts  map[string]bool // nil: any
 	change *http.ServeMux  // what requests may change
 	next   http.Handler
@@ -30,13 +28,17 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !reads(r) && !g.changes(r):
 		w.Header().Set("Allow", g.allowed(r))
 		problem{Status: http.StatusMethodNotAllowed}.write(w)
-	case !public(r.URL.Path) && !g.admits(r.Header.Get("Authorization")):
+	case !public(r.URL.Path) && !g.access.Load().vouched(r.TLS):
+		problem{Status: http.StatusForbidden, Detail: "a client certificate is needed"}.write(w)
+	case !public(r.URL.Path) && !g.access.Load().admits(r.Header.Get("Authorization")):
 		w.Header().Set("WWW-Authenticate", `Bearer realm="wsproxy admin"`)
 		problem{Status: http.StatusUnauthorized}.write(w)
 	case !reads(r) && r.Method != http.MethodDelete && !isJSON(r):
 		problem{Status: http.StatusUnsupportedMediaType, Detail: "a change is application/json"}.write(w)
 	case (!reads(r) || websocket.IsWebSocketUpgrade(r)) && foreign(r):
 		problem{Status: http.StatusForbidden, Detail: "the Origin is not this address"}.write(w)
+	case embedded(r):
+		problem{Status: http.StatusForbidden, Detail: "a page of another site asks for it"}.write(w)
 	default:
 		g.next.ServeHTTP(w, r)
 	}
@@ -77,18 +79,18 @@ func foreign(r *http.Request) bool {
 	return err != nil || len(origin) > 1 || u.Host == "" || !strings.EqualFold(u.Host, r.Host)
 }
 
-// public says which paths load balancers and supervisors may ask for without the token.
-func public(path string) bool { return path == "/healthz" || path == "/readyz" }
-
-func (g *guard) admits(authorization string) bool {
-	token := *g.token.Load()
-	if token == "" {
-		return true
+// embedded says whether a browser says that a page of another site asks, by a script, an image or a frame, and not its
+// user who follows a link. Such a page can't read the answer, but could have profiles made and connections listed.
+func embedded(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") { // W3C Fetch Metadata; other programs send none
+	case "", "none", "same-origin":
+		return false
 	}
-	scheme, given, _ := strings.Cut(authorization, " ")
-	got, want := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(token)) // of one length, whatever came
-	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && strings.EqualFold(scheme, "Bearer")
+	return r.Header.Get("Sec-Fetch-Dest") != "document"
 }
+
+// public says which paths load balancers and supervisors may ask for without token and certificate.
+func public(path string) bool { return path == "/healthz" || path == "/readyz" }
 
 // legalHosts lists the Host headers of a listener on loopback; nil for any other, which a page's script
 // reaches without rebinding anything.

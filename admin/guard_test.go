@@ -90,7 +90,7 @@ func statusOf(t *testing.T, n *memnet.Network, at, request string) int {
 
 func TestToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{Token: "a secret", Metrics: http.NotFoundHandler()}
+		s := &Server{Access: Access{Token: "a secret"}, Metrics: http.NotFoundHandler()}
 		v := start(t, s)
 		for authorization, admitted := range map[string]bool{
 			"Bearer a secret":  true,
@@ -142,6 +142,40 @@ func TestOnlyReads(t *testing.T) {
 		}
 		if got := answer.Header.Get("Cache-Control"); got != "no-store" {
 			t.Errorf("got %q, want no-store", got)
+		}
+	})
+}
+
+// TestPagesOfOtherSitesGetNothing sends what a browser says of who asks (W3C Fetch Metadata).
+func TestPagesOfOtherSitesGetNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := start(t, new(Server))
+		for name, tc := range map[string]struct {
+			site, dest string
+			status     int
+		}{
+			"another program":             {"", "", http.StatusOK},
+			"typed by the user":           {"none", "document", http.StatusOK},
+			"a page of ours":              {"same-origin", "empty", http.StatusOK},
+			"a link followed by the user": {"cross-site", "document", http.StatusOK},
+			"a script's fetch":            {"cross-site", "empty", http.StatusForbidden},
+			"an image":                    {"cross-site", "image", http.StatusForbidden},
+			"a script":                    {"cross-site", "script", http.StatusForbidden},
+			"a frame":                     {"cross-site", "iframe", http.StatusForbidden},
+			"another port of this host":   {"same-site", "empty", http.StatusForbidden},
+		} {
+			answer, _ := v.get("/api/state", func(r *http.Request) {
+				if tc.site != "" {
+					r.Header.Set("Sec-Fetch-Site", tc.site)
+					r.Header.Set("Sec-Fetch-Dest", tc.dest)
+				}
+			})
+			if answer.StatusCode != tc.status {
+				t.Errorf("%s: got %d, want %d", name, answer.StatusCode, tc.status)
+			}
+			if got := answer.Header.Get("Cross-Origin-Resource-Policy"); got != "same-origin" {
+				t.Errorf("%s: got resource policy %q, want same-origin", name, got)
+			}
 		}
 	})
 }

@@ -32,9 +32,8 @@ type Server struct {
 	// Metrics answers /metrics; nil: 404.
 	Metrics http.Handler
 
-	// Token is asked of everyone, as a Bearer token, but for /healthz and /readyz. Empty: of nobody,
-	// which is for loopback and for listeners that ask for a client certificate. SetToken changes it.
-	Token string
+	// Access says who may use the port. SetAccess changes it.
+	Access Access
 
 	// Address is the configured one. Its host is a legal Host header, besides the listener's own.
 	Address string
@@ -60,7 +59,7 @@ type Server struct {
 	// Log gets panics and the HTTP server's own complaints; nil: nobody does.
 	Log *slog.Logger
 
-	token atomic.Pointer[string]
+	access atomic.Pointer[Access]
 
 	mu        sync.Mutex
 	listener  net.Listener
@@ -90,7 +89,7 @@ func (s *Server) Start(l net.Listener) {
 	if s.Events != nil {
 		s.System.Observe(s.Events.State)
 	}
-	s.token.CompareAndSwap(nil, &s.Token)
+	s.access.CompareAndSwap(nil, &s.Access)
 	s.http = &http.Server{
 		Handler:           s.handler(l.Addr()),
 		ReadHeaderTimeout: headerTimeout,
@@ -101,14 +100,11 @@ func (s *Server) Start(l net.Listener) {
 		ConnState:         s.count,
 	}
 	s.serving.Go(func() {
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(secured{l, &s.access}); !errors.Is(err, http.ErrServerClosed) {
 			s.log().Error("admin listener failed", "address", l.Addr().String(), "error", err)
 		}
 	})
 }
-
-// SetToken replaces the token. It may be called at any time.
-func (s *Server) SetToken(token string) { s.token.Store(&token) }
 
 func (s *Server) count(_ net.Conn, state http.ConnState) {
 	switch state {
@@ -175,7 +171,7 @@ func (s *Server) log() *slog.Logger {
 
 func (s *Server) handler(at net.Addr) http.Handler {
 	next, change := s.routes()
-	guard := &guard{token: &s.token, hosts: legalHosts(at, s.Address), change: change, next: next}
+	guard := &guard{access: &s.access, hosts: legalHosts(at, s.Address), change: change, next: next}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &answerWriter{ResponseWriter: w}
 		defer s.rescue(answer, r)
@@ -183,6 +179,7 @@ func (s *Server) handler(at net.Addr) http.Handler {
 		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
 		guard.ServeHTTP(answer, r)
 	})
 }

@@ -34,10 +34,22 @@ func (c *Config) checkLog(src *source, routes nameList) {
 
 // Admin is the port for operators.
 type Admin struct {
-	// Where to listen. Beyond loopback a token is needed.
+	// Where to listen. Beyond loopback a token or `tls.client_ca` is needed.
 	Address Address `yaml:"address" default:"127.0.0.1:9900" reload:"restart"`
 	// What a request must carry as `Authorization: Bearer`, as `file:PATH` or from `${NAME}`. Without it no request needs one.
 	Token Secret `yaml:"token"`
+	// TLS of the port. Without this block it speaks plain HTTP.
+	TLS *AdminTLS `yaml:"tls"`
+}
+
+// AdminTLS is TLS towards operators.
+type AdminTLS struct {
+	// Certificates with their keys. The client's SNI picks one, the first where none matches. They are read anew when they change.
+	Certificates []Certificate `yaml:"certificates" required:"true"`
+	// A PEM file of the authorities of which a request must show a certificate, besides the token if there is one. `/healthz` and `/readyz` need neither.
+	ClientCA File `yaml:"client_ca"`
+	// The least version of TLS that is accepted.
+	MinVersion TLSVersion `yaml:"min_version" default:"1.2"`
 }
 
 // Drain is how open connections leave when the process is asked to stop.
@@ -57,8 +69,9 @@ func (c *Config) checkAdmin(src *source) {
 	if token.literal {
 		src.add("admin.token", "", "a token does not belong in this file; write file:PATH or ${NAME}")
 	}
-	if token.IsZero() && !src.wrong["admin.token"] && !c.Admin.Address.loopback() {
-		src.add("admin.address", "", "%s can be reached from other machines; set admin.token, or listen on 127.0.0.1",
+	known := !token.IsZero() || src.wrong["admin.token"] || c.Admin.TLS != nil && (c.Admin.TLS.ClientCA != "" || src.wrong["admin.tls.client_ca"])
+	if !known && !c.Admin.Address.loopback() {
+		src.add("admin.address", "", "%s can be reached from other machines; set admin.token or admin.tls.client_ca, or listen on 127.0.0.1",
 			src.quote("admin.address", string(c.Admin.Address)))
 	}
 	for i, l := range c.Listeners {

@@ -86,7 +86,7 @@ func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 	a.telemetry, a.log = t, t.Component(string(config.LogSystem))
 	a.events = new(admin.Events)
 	a.registry.Observers = append(append(t.Observers(), a.events), o.observers...)
-	if a.engine, err = newEngine(cfg.Engine, t.Component(string(config.LogRelay))); err != nil {
+	if a.engine, err = newEngine(cfg, t.Component(string(config.LogRelay))); err != nil {
 		return nil, errors.Join(err, t.Shutdown(ctx))
 	}
 	a.observed.Store(&a.engine)
@@ -102,13 +102,13 @@ func newApp(ctx context.Context, cfg *config.Config, o options) (*app, error) {
 func (a *app) current() *generation { return a.generation.Load() }
 
 // newEngine makes what moves the bytes of open connections.
-func newEngine(e config.Engine, log *slog.Logger) (relay.Engine, error) {
-	if e == config.EngineGoroutines || e == config.EngineAuto && runtime.GOOS != "linux" {
+func newEngine(cfg *config.Config, log *slog.Logger) (relay.Engine, error) {
+	if e := cfg.Engine; e == config.EngineGoroutines || e == config.EngineAuto && runtime.GOOS != "linux" {
 		return &relay.Goroutines{Log: log}, nil
 	}
 	loops, err := relay.NewLoops(0, log)
 	if err != nil {
-		return nil, fmt.Errorf("engine %s: %w", e, err)
+		return nil, fmt.Errorf("engine %s: %w", cfg.Engine, err)
 	}
 	return loops, nil
 }
@@ -187,10 +187,9 @@ func (a *app) serve() (string, error) {
 }
 
 func (a *app) newAdmin() *admin.Server {
-	c := a.current().cfg.Admin
 	return &admin.Server{
-		Registry: a.registry, System: a.system, Metrics: a.telemetry.Metrics(), Token: c.Token.Value(),
-		Address: string(c.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers, Logs: &logs{app: a}, Egress: a.egressStatus, Upstreams: a.upstreams,
+		Registry: a.registry, System: a.system, Metrics: a.telemetry.Metrics(), Access: a.current().access,
+		Address: string(a.current().cfg.Admin.Address), Version: version(), Log: a.telemetry.Component(string(config.LogAdmin)), Workers: a.engine.Workers, Logs: &logs{app: a}, Egress: a.egressStatus, Upstreams: a.upstreams,
 		Events: a.events, Control: control{a},
 	}
 }

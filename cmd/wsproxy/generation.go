@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"wsproxy/admin"
 	"wsproxy/config"
 	"wsproxy/egress"
 	"wsproxy/proxy"
@@ -31,6 +32,7 @@ type generation struct {
 	listeners []proxy.Listener // as the configuration has them, not bound
 	policies  []telemetry.Policy
 	limited   map[string]limited // by what they are of
+	access    admin.Access
 
 	running sync.WaitGroup
 	stop    context.CancelFunc // of what watches files; nil before watch
@@ -76,6 +78,9 @@ func (gen *generation) build(former *generation) (err error) {
 	}
 	if gen.listeners, err = gen.listenerSettings(); err != nil {
 		return err
+	}
+	if gen.access, err = gen.adminAccess(); err != nil {
+		return fmt.Errorf("admin.tls: %w", err)
 	}
 	for i, u := range gen.cfg.Upstreams {
 		g, err := gen.group(u)

@@ -154,7 +154,7 @@ func (a *app) swap(gen, former *generation, listeners []*bound) {
 			a.log.Warn("the metrics' policies stay as they were", "error", err)
 		}
 	}
-	a.admin.SetToken(gen.cfg.Admin.Token.Value())
+	a.admin.SetAccess(gen.access)
 	gen.use(former)
 	if err := a.exchange(listeners); err != nil {
 		a.log.Error("a new listener is not served", "error", err) // the routes are compiled: nothing is left that could be wrong

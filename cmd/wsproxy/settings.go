@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wsproxy/access"
+	"wsproxy/admin"
 	"wsproxy/config"
 	"wsproxy/proxy"
 	"wsproxy/proxy/frame"
@@ -27,24 +28,40 @@ func (gen *generation) listenerSettings() ([]proxy.Listener, error) {
 		if c.Mode == config.ModeForward {
 			l.Forward = gen.forward.Forward
 		}
-		var err error
-		if l.TLS, err = gen.serverTLS(c.TLS); err != nil {
-			return nil, fmt.Errorf("listeners[%d].tls: %w", i, err)
+		if c.TLS != nil {
+			var err error
+			s := serverTLS(c.TLS.Certificates, c.TLS.ClientCA, c.TLS.MinVersion)
+			if l.TLS, err = gen.tls.Server(s); err != nil {
+				return nil, fmt.Errorf("listeners[%d].tls: %w", i, err)
+			}
 		}
 		all = append(all, l)
 	}
 	return all, nil
 }
 
-func (gen *generation) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
-	if c == nil {
-		return nil, nil
-	}
-	s := tlsconf.Server{ClientCA: string(c.ClientCA), MinVersion: c.MinVersion.Uint16()}
-	for _, p := range c.Certificates {
+func serverTLS(certificates []config.Certificate, clientCA config.File, least config.TLSVersion) tlsconf.Server {
+	s := tlsconf.Server{ClientCA: string(clientCA), MinVersion: least.Uint16()}
+	for _, p := range certificates {
 		s.Certificates = append(s.Certificates, tlsconf.Pair{Cert: string(p.Cert), Key: string(p.Key)})
 	}
-	return gen.tls.Server(s)
+	return s
+}
+
+// adminAccess is who may use the admin port. Its TLS asks for a certificate but does not insist: supervisors have none.
+func (gen *generation) adminAccess() (admin.Access, error) {
+	c := gen.cfg.Admin
+	a := admin.Access{Token: c.Token.Value()}
+	if c.TLS == nil {
+		return a, nil
+	}
+	s := serverTLS(c.TLS.Certificates, c.TLS.ClientCA, c.TLS.MinVersion)
+	if s.ClientCA != "" {
+		s.ClientAuth, a.Certificate = tlsconf.ClientAuthOptional, true
+	}
+	var err error
+	a.TLS, err = gen.tls.Server(s)
+	return a, err
 }
 
 func (gen *generation) clientTLS(c *config.ClientTLS) (func() *tls.Config, error) {
