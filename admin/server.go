@@ -214,6 +214,7 @@ func (s *Server) pages() []page {
 		{"/api/state", "the process: its state and how it came there, connections by phase, resources", s.state},
 		{"/api/connections", "live connections; route, upstream, phase, client, sort (age, bytes, -age, -bytes), limit, cursor", s.connections},
 		{"/api/connections/{id}", "one live connection", s.connection},
+		{"/api/connections/{id}/tap", "a WebSocket: the headers of a connection's frames as they pass", s.tap},
 		{"/api/egress", "egress proxies, and what dials through them have shown", s.egress},
 		{"/api/routes", "routes in force, with their open connections", s.routesInForce},
 		{"/api/events", "the latest ends of connections, with their phases; limit", s.events},

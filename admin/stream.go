@@ -14,6 +14,15 @@ const (
 	streamBytes    = 4 << 10          // that a client may send at once; nothing is made of it
 )
 
+// source is what a stream tells.
+type source[T any] struct {
+	queue    <-chan T
+	describe func(T) any
+
+	ended <-chan struct{} // closed when no more comes; nil: there is no end
+	last  func() any      // told then
+}
+
 // stream sends events over a WebSocket as they happen, each as a text message. A client that takes them too slowly
 // misses some, and is told how many.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
@@ -21,26 +30,43 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		notFound(w, r)
 		return
 	}
+	c, done := s.openStream(w, r)
+	if c == nil {
+		return
+	}
+	defer done()
+	sub := s.Events.subscribe()
+	defer s.Events.unsubscribe(sub)
+	feed(s, c, source[*event]{queue: sub.queue, describe: func(v *event) any {
+		d := v.describe()
+		d.Dropped = sub.dropped.Swap(0)
+		return d
+	}})
+}
+
+// openStream makes a WebSocket of a request, or answers why not and returns nil. It is one of the streams until done.
+func (s *Server) openStream(w http.ResponseWriter, r *http.Request) (c *websocket.Conn, done func()) {
 	if !websocket.IsWebSocketUpgrade(r) {
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
 		problem{Status: http.StatusUpgradeRequired, Detail: "this is a WebSocket"}.write(w)
-		return
+		return nil, nil
 	}
 	if !s.enterStream() {
 		problem{Status: http.StatusServiceUnavailable, Detail: "there are enough streams, or the process ends"}.write(w)
-		return
+		return nil, nil
 	}
-	defer s.streaming.Done()
-	defer s.streams.Add(-1)
 	up := websocket.Upgrader{HandshakeTimeout: streamPatience, CheckOrigin: func(*http.Request) bool { return true }} // the guard has
 	c, err := up.Upgrade(w, r, nil)
-	if err != nil {
-		return // gorilla has answered
+	if err != nil { // gorilla has answered
+		s.leaveStream()
+		return nil, nil
 	}
-	defer c.Close()
 	c.SetReadLimit(streamBytes)
-	s.feed(c)
+	return c, func() {
+		c.Close()
+		s.leaveStream()
+	}
 }
 
 func (s *Server) enterStream() bool {
@@ -54,21 +80,17 @@ func (s *Server) enterStream() bool {
 	return true
 }
 
-// feed sends until the client leaves or the server closes.
-func (s *Server) feed(c *websocket.Conn) {
-	sub := s.Events.subscribe()
-	defer s.Events.unsubscribe(sub)
+func (s *Server) leaveStream() {
+	s.streams.Add(-1)
+	s.streaming.Done()
+}
+
+// feed sends until there is no more, the client leaves or the server closes.
+func feed[T any](s *Server, c *websocket.Conn, from source[T]) {
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
-		heard := func(string) error { return c.SetReadDeadline(time.Now().Add(streamPing + streamPatience)) }
-		heard("")
-		c.SetPongHandler(heard)
-		for {
-			if _, _, err := c.NextReader(); err != nil {
-				return
-			}
-		}
+		listen(c)
 	}()
 	defer func() {
 		c.Close()
@@ -79,22 +101,55 @@ func (s *Server) feed(c *websocket.Conn) {
 	for {
 		var err error
 		select {
-		case v := <-sub.queue:
-			d := v.describe()
-			d.Dropped = sub.dropped.Swap(0)
-			c.SetWriteDeadline(time.Now().Add(streamPatience))
-			err = c.WriteJSON(d)
+		case v := <-from.queue:
+			err = tell(c, from.describe(v))
 		case <-ping.C:
 			err = c.WriteControl(websocket.PingMessage, nil, time.Now().Add(streamPatience))
+		case <-from.ended:
+			from.finish(c)
+			return
 		case <-left:
 			return
 		case <-s.ending():
-			bye := websocket.FormatCloseMessage(websocket.CloseGoingAway, "the admin port closes")
-			c.WriteControl(websocket.CloseMessage, bye, time.Now().Add(closeTimeout))
+			bid(c, websocket.CloseGoingAway, "the admin port closes")
 			return
 		}
 		if err != nil {
 			return
 		}
 	}
+}
+
+// listen reads until the client leaves, or is silent for longer than a ping and its pong take.
+func listen(c *websocket.Conn) {
+	heard := func(string) error { return c.SetReadDeadline(time.Now().Add(streamPing + streamPatience)) }
+	heard("")
+	c.SetPongHandler(heard)
+	for {
+		if _, _, err := c.NextReader(); err != nil {
+			return
+		}
+	}
+}
+
+// finish sends what is left.
+func (from source[T]) finish(c *websocket.Conn) {
+	for len(from.queue) > 0 {
+		if tell(c, from.describe(<-from.queue)) != nil {
+			return
+		}
+	}
+	if tell(c, from.last()) == nil {
+		bid(c, websocket.CloseNormalClosure, "this was all")
+	}
+}
+
+func tell(c *websocket.Conn, document any) error {
+	c.SetWriteDeadline(time.Now().Add(streamPatience))
+	return c.WriteJSON(document)
+}
+
+// bid says good-bye.
+func bid(c *websocket.Conn, code int, reason string) {
+	c.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(closeTimeout))
 }

@@ -104,6 +104,7 @@ type Connection struct {
 	flows    [directionCount]Flow
 	phase    atomic.Uint32
 	rtt      [2]atomic.Int64 // nanoseconds, by leg; 0 before the first
+	taps     atomic.Pointer[[]*Tap]
 
 	mu            sync.Mutex
 	facts         Facts
@@ -116,6 +117,7 @@ type Connection struct {
 	opened        time.Time
 	stop          func(StopRequest)
 	asked         *StopRequest
+	gone          bool // left the registry, as done, for those who hold this mutex
 	done          bool // guarded by the shard's mutex
 }
 

@@ -50,6 +50,7 @@ func (c *Connection) finish(o Outcome) {
 	o.At = time.Now()
 	c.mu.Lock()
 	c.stop = func(StopRequest) {} // whoever keeps the record does not keep the relay
+	c.untap()
 	c.mu.Unlock()
 	for _, w := range c.watchers {
 		w.Done(o)

@@ -12,6 +12,7 @@ type outcome struct {
 	passed   []byte
 	events   []string
 	counts   Counts
+	headers  []Header
 	left     []byte // neither passed nor dropped
 	boundary bool
 	lost     bool
@@ -70,6 +71,7 @@ func (r *reference) next() bool {
 		r.rules.Mode, r.judged = ModeObserve, true
 		return r.relax
 	}
+	r.headers = append(r.headers, Header{Opcode: op, Bits: r.rest[0] & 0xf0, Masked: r.rest[1] >= 128, Length: length})
 	switch {
 	case broken == ViolationLengthOverflow:
 		r.lost = true
@@ -230,6 +232,7 @@ func (cl caller) relay(stream []byte, cuts *rand.Rand) (outcome, error) {
 		k := cuts.IntN(min(len(stream), 1<<cuts.IntN(12))) + 1
 		b := append(held, stream[:k]...)
 		stream = stream[k:]
+		o.headers = slices.AppendSeq(o.headers, Headers(b, s.Remaining()))
 		rest, stopped, err := cl.scan(&s, b, &o)
 		if err != nil {
 			return o, err

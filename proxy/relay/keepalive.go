@@ -146,7 +146,9 @@ func (s *session) ping(d lifecycle.Direction, w wire) []byte {
 	s.changes++
 	var nonce [8]byte
 	binary.BigEndian.PutUint64(nonce[:], p.number)
-	return frame.AppendPing(nil, nonce[:], maskFor(d.To()))
+	ping := frame.AppendPing(nil, nonce[:], maskFor(d.To()))
+	s.say(d, ping)
+	return ping
 }
 
 // maskFor is a fresh key for a frame of ours to leg l: towards the upstream we are the client.

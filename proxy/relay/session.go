@@ -235,6 +235,7 @@ func (s *session) injected(d lifecycle.Direction) {
 	if f.inject == nil {
 		return // the leg broke or was cut meanwhile
 	}
+	s.say(d, f.inject)
 	f.inject, f.closed = nil, true
 	if s.end.Code == lifecycle.NoCode || s.ours && s.told == d.To() {
 		s.ours = true

@@ -12,6 +12,9 @@ import (
 // the beginning of a header or a control frame, to be put in front of what is read next.
 func (s *session) sift(d lifecycle.Direction, b []byte) (pass, held int) {
 	f := &s.flows[d]
+	if s.conn.Tapped() {
+		s.overhear(f, b)
+	}
 	fresh, kept := len(b)-f.held, 0
 	var counts, dropped frame.Counts
 	in := 0
