@@ -35,6 +35,8 @@ type Config struct {
 	Forward Forward `yaml:"forward"`
 	// What moves the bytes of open connections: `loops` is a few event loops that own the sockets (Linux), `goroutines` two goroutines for each connection, `auto` the first that the system has.
 	Engine Engine `yaml:"engine" default:"auto" reload:"restart"`
+	// How many event loops the engine `loops` has. `auto` is one for each processor that the process may use.
+	Workers int `yaml:"workers" default:"auto" range:"1..256" auto:"true" reload:"restart"`
 	// The log on standard error.
 	Log Log `yaml:"log"`
 	// What is exported to OpenTelemetry. The standard `OTEL_*` variables win over this block.

@@ -119,6 +119,9 @@ func (c *Config) check(src *source) {
 	c.checkForward(src, egress)
 	c.checkNeeded(src)
 	c.checkTelemetry(src)
+	if c.Workers > 0 && c.Engine == EngineGoroutines {
+		src.add("workers", "", "engine: goroutines has no event loops")
+	}
 	c.checkAdmin(src)
 	c.checkDrain(src)
 	c.checkSecrets(src)

@@ -106,7 +106,7 @@ func newEngine(cfg *config.Config, log *slog.Logger) (relay.Engine, error) {
 	if e := cfg.Engine; e == config.EngineGoroutines || e == config.EngineAuto && runtime.GOOS != "linux" {
 		return &relay.Goroutines{Log: log}, nil
 	}
-	loops, err := relay.NewLoops(0, log)
+	loops, err := relay.NewLoops(cfg.Workers, log)
 	if err != nil {
 		return nil, fmt.Errorf("engine %s: %w", cfg.Engine, err)
 	}
