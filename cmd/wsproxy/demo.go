@@ -85,7 +85,7 @@ func (d *demoRun) run(ctx context.Context) error {
 
 // play runs every scenario and draws what its connection went through.
 func (d *demoRun) play(ctx context.Context, a *app, cast *demo.Cast, recorder *demo.Recorder) error {
-	picture := demo.Waterfall{Color: d.color()}
+	picture := demo.Waterfall{Color: colored(d.out)}
 	fmt.Fprintf(d.out, "wsproxy listens on %s, its admin port is http://%s\n\n%s\n", a.base(), a.adminAddr.Addr(), picture.Legend())
 	for _, s := range cast.Scenarios() {
 		story, seen, err := d.scenario(ctx, a, s, recorder)
@@ -118,8 +118,9 @@ func (d *demoRun) chat(ctx context.Context, a *app, cast *demo.Cast) {
 	clients.Wait()
 }
 
-func (d *demoRun) color() bool {
-	f, ok := d.out.(*os.File)
+// colored says whether what is written is looked at in colours.
+func colored(out io.Writer) bool {
+	f, ok := out.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""
 }
 

@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), forwardCommand(), demoCommand(), checkCommand(), readyCommand(), caCommand(), echoCommand(), versionCommand())
+	root.AddCommand(serveCommand(), forwardCommand(), demoCommand(), probeCommand(), checkCommand(), readyCommand(), caCommand(), echoCommand(), versionCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -19,7 +19,7 @@ const barSeparator = "│"
 // newPlot divides the columns.
 func newPlot(s *Story, columns int) plot {
 	end := s.total()
-	opened, ok := s.opened()
+	opened, ok := s.Opened()
 	if !ok {
 		return plot{handshake: panel{to: end, columns: columns}}
 	}

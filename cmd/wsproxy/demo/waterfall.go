@@ -35,7 +35,7 @@ func (w Waterfall) Legend() string {
 }
 
 // Render draws one connection. Above it stand the title and, unless empty, what it shows; below it what
-// its client saw, unless that is empty.
+// its client saw, unless that is empty. A story without a client is told by the client itself.
 func (w Waterfall) Render(title, shows string, s *Story, seen string) string {
 	d := w.drawing(s)
 	d.head(title, shows)
@@ -71,11 +71,13 @@ func (d *drawing) head(title, shows string) {
 	fmt.Fprintln(d, d.dim("──"), d.bold(title), d.dim(rule), took, d.dim("──"))
 	d.line(inkNone, shows)
 	d.line(inkNone, d.way())
-	ids := "connection " + d.ID
-	if d.TraceID != "" {
-		ids += "   trace " + d.TraceID
+	if d.Client != "" {
+		ids := "connection " + d.ID
+		if d.TraceID != "" {
+			ids += "   trace " + d.TraceID
+		}
+		d.line(inkDim, ids)
 	}
-	d.line(inkDim, ids)
 	d.WriteByte('\n')
 }
 
@@ -88,7 +90,7 @@ func (d *drawing) line(ink ink, text string) {
 
 // took is how long the connection took to open, and was open.
 func (d *drawing) took() string {
-	opened, ok := d.opened()
+	opened, ok := d.Opened()
 	switch {
 	case !ok && d.Outcome.Kind == lifecycle.OutcomeRejected:
 		return "refused after " + duration(d.total())
@@ -100,7 +102,10 @@ func (d *drawing) took() string {
 
 // way is the connection's way through the proxy, as far as it was decided.
 func (s *Story) way() string {
-	hops := []string{cmp.Or(s.Facts.Path, "client "+s.Client)}
+	var hops []string
+	if s.Client != "" {
+		hops = append(hops, cmp.Or(s.Facts.Path, "client "+s.Client))
+	}
 	if s.Facts.Route != "" {
 		hops = append(hops, "route "+s.Facts.Route)
 	}
@@ -162,7 +167,11 @@ func (d *drawing) foot(seen string) {
 	sentence, terms, ink := d.ending()
 	fmt.Fprintf(d, "%s %s\n", d.paint(ink, marks[ink]), d.bold(sentence))
 	d.line(inkDim, terms)
-	if seen != "" {
+	switch {
+	case seen == "":
+	case d.Client == "":
+		d.line(inkNone, seen)
+	default:
 		d.line(inkNone, "client saw "+seen)
 	}
 }
@@ -178,8 +187,8 @@ func (s *Story) total() time.Duration {
 	return s.Steps[len(s.Steps)-1].Ended.Sub(s.Accepted)
 }
 
-// opened is when transfer began, or false.
-func (s *Story) opened() (time.Duration, bool) {
+// Opened is when transfer began, from accept on, or false.
+func (s *Story) Opened() (time.Duration, bool) {
 	for _, step := range s.Steps {
 		if step.Phase == lifecycle.PhaseTransfer {
 			return step.Begun.Sub(s.Accepted), true

@@ -129,11 +129,12 @@ var endings = map[lifecycle.Cause]string{
 func (s *Story) ending() (sentence, terms string, how ink) {
 	o := &s.Outcome
 	if f := o.Failure; f != nil {
-		terms = fmt.Sprintf("phase %s, reason %s, ", f.Phase, f.Reason)
-		if o.Status == 0 {
-			terms += "no answer to the client"
-		} else {
-			terms += fmt.Sprintf("answered %d %s", o.Status, http.StatusText(o.Status))
+		terms = fmt.Sprintf("phase %s, reason %s", f.Phase, f.Reason)
+		switch {
+		case o.Status != 0:
+			terms += fmt.Sprintf(", answered %d %s", o.Status, http.StatusText(o.Status))
+		case s.Client != "":
+			terms += ", no answer to the client"
 		}
 		if o.Kind == lifecycle.OutcomeRejected {
 			return "wsproxy refused it.", terms, inkRed
