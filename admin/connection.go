@@ -15,11 +15,13 @@ type connectionDocument struct {
 	Route          *string         `json:"route"`
 	Upstream       *string         `json:"upstream"`
 	Target         *string         `json:"target"`
+	Egress         *string         `json:"egress"`
 	Generation     int             `json:"generation"`
 	Phase          string          `json:"phase"`
 	OpenedAt       timestamp       `json:"opened_at"` // accepted; all else counts from here
 	Age            float64         `json:"age"`
 	Client         string          `json:"client"`
+	Legs           legsDocument    `json:"legs"`
 	Subprotocol    *string         `json:"subprotocol"`
 	Compression    bool            `json:"compression"`
 	Tunnel         *tunnelDocument `json:"tunnel"` // null unless the client asked for one, and until its first bytes are seen
@@ -27,7 +29,27 @@ type connectionDocument struct {
 	UpstreamFlow   flowDocument    `json:"upstream_flow"`
 	DownstreamFlow flowDocument    `json:"downstream_flow"`
 	RTT            rttDocument     `json:"rtt"`
-	Close          *closeDocument  `json:"close"` // null while nothing ends it
+	Worker         *int            `json:"worker"` // event loop; null where none has it
+	Close          *closeDocument  `json:"close"`  // null while nothing ends it
+}
+
+// legsDocument has the two sockets.
+type legsDocument struct {
+	Client   legDocument `json:"client"`
+	Upstream legDocument `json:"upstream"`
+}
+
+type legDocument struct {
+	Address *string      `json:"address"` // of the other end: a hop before the client, an egress proxy, or the endpoint itself
+	TLS     *tlsDocument `json:"tls"`     // with the endpoint; null without
+}
+
+type tlsDocument struct {
+	Version    string  `json:"version"`
+	Cipher     string  `json:"cipher"`
+	ServerName *string `json:"server_name"`
+	ALPN       *string `json:"alpn"`
+	Resumed    bool    `json:"resumed"`
 }
 
 type phaseDocument struct {
@@ -55,6 +77,7 @@ type flowDocument struct {
 	Pong     uint64     `json:"pong"`
 	Stall    float64    `json:"stall"`
 	LastAt   *timestamp `json:"last_at"`
+	Silence  *float64   `json:"longest_silence"` // between two bytes, and since the last; null before the 101
 }
 
 // rttDocument has the last round trips by ping and pong; null before the first.
@@ -82,27 +105,40 @@ func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
 
 func describe(c *lifecycle.Connection) connectionDocument {
 	f := c.Facts()
-	return connectionDocument{
+	d := connectionDocument{
 		ID:             c.ID,
 		TraceID:        orNull(c.TraceID()),
 		Mode:           f.Mode.String(),
 		Route:          orNull(f.Route),
 		Upstream:       orNull(f.Upstream),
 		Target:         orNull(f.Target),
+		Egress:         orNull(f.Egress),
 		Generation:     f.Generation,
 		Phase:          c.Phase().String(),
 		OpenedAt:       timestamp(c.Accepted),
 		Age:            time.Since(c.Accepted).Seconds(),
 		Client:         f.Client,
+		Legs:           legsDocument{legDocument{orNull(c.Client), describeTLS(f.ClientTLS)}, legDocument{orNull(f.Peer), describeTLS(f.UpstreamTLS)}},
 		Subprotocol:    orNull(f.Subprotocol),
 		Compression:    f.Compressed,
 		Tunnel:         describeTunnel(&f),
 		Phases:         describePhases(c.Timeline()),
-		UpstreamFlow:   describeFlow(c.Flow(lifecycle.Upstream)),
-		DownstreamFlow: describeFlow(c.Flow(lifecycle.Downstream)),
+		UpstreamFlow:   describeFlow(c, lifecycle.Upstream),
+		DownstreamFlow: describeFlow(c, lifecycle.Downstream),
 		RTT:            rttDocument{Client: describeRTT(c, lifecycle.LegClient), Upstream: describeRTT(c, lifecycle.LegUpstream)},
 		Close:          describeClose(c.Closing()),
 	}
+	if id, ok := c.Worker(); ok {
+		d.Worker = &id
+	}
+	return d
+}
+
+func describeTLS(t *lifecycle.TLSInfo) *tlsDocument {
+	if t == nil {
+		return nil
+	}
+	return &tlsDocument{t.Version, t.Cipher, orNull(t.ServerName), orNull(t.ALPN), t.Resumed}
 }
 
 func describeTunnel(f *lifecycle.Facts) *tunnelDocument {
@@ -124,13 +160,27 @@ func describePhases(marks []lifecycle.Mark) []phaseDocument {
 	return all
 }
 
-func describeFlow(f *lifecycle.Flow) flowDocument {
+func describeFlow(c *lifecycle.Connection, way lifecycle.Direction) flowDocument {
+	f := c.Flow(way)
 	n := f.Counts()
 	d := flowDocument{Bytes: n.Bytes, Messages: n.Messages(), Text: n.Text, Binary: n.Binary, Ping: n.Ping, Pong: n.Pong, Stall: n.Stall.Seconds()}
 	if last := f.Last(); !last.IsZero() {
 		d.LastAt = new(timestamp(last))
 	}
+	if opened := c.Opened(); !opened.IsZero() {
+		d.Silence = new(f.Silence(opened, transferredUntil(c)).Seconds())
+	}
 	return d
+}
+
+// transferredUntil is the end of the transfer, or now.
+func transferredUntil(c *lifecycle.Connection) time.Time {
+	for _, m := range c.Timeline() {
+		if m.Phase == lifecycle.PhaseTransfer && m.Duration >= 0 {
+			return c.Accepted.Add(m.Start + m.Duration)
+		}
+	}
+	return time.Now()
 }
 
 func describeRTT(c *lifecycle.Connection, l lifecycle.Leg) *float64 {

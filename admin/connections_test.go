@@ -65,7 +65,7 @@ func relaying(r *lifecycle.Registry) *lifecycle.Connection {
 	step(c, lifecycle.PhaseDNS, 3100*time.Microsecond, nil)
 	step(c, lifecycle.PhaseConnect, time.Millisecond, lifecycle.Fail(lifecycle.ReasonConnectionRefused, errors.New("10.0.0.5 refused")))
 	c.NextAttempt()
-	step(c, lifecycle.PhaseConnect, time.Millisecond, nil)
+	connected(c)
 	step(c, lifecycle.PhaseUpgrade, 4200*time.Microsecond, nil)
 	c.Update(func(f *lifecycle.Facts) { f.Subprotocol, f.Compressed = "chat.v2", true })
 	ctx, s := c.Begin(context.Background(), &lifecycle.Step{Phase: lifecycle.PhaseTransfer})
@@ -76,11 +76,23 @@ func relaying(r *lifecycle.Registry) *lifecycle.Connection {
 	up.Ping.Add(1)
 	up.StallNanos.Add(int64(250 * time.Millisecond))
 	time.Sleep(12500 * time.Millisecond)
-	up.LastNanos.Store(time.Now().UnixNano())
+	up.Heard(s.Begun, time.Now())
 	if c.ID != "c2" {
 		s.End(ctx, nil)
 	}
 	return c
+}
+
+// connected goes over TLS to the second target, from an event loop on.
+func connected(c *lifecycle.Connection) {
+	ctx, s := c.Begin(context.Background(), &lifecycle.Step{Phase: lifecycle.PhaseConnect})
+	time.Sleep(time.Millisecond)
+	s.Peer = "10.0.0.6:9000"
+	s.End(ctx, nil)
+	ctx, s = c.Begin(context.Background(), &lifecycle.Step{Phase: lifecycle.PhaseTLS})
+	s.TLS = &lifecycle.TLSInfo{Version: "1.3", Cipher: "TLS_AES_128_GCM_SHA256", ServerName: "chat.internal", ALPN: "http/1.1"}
+	s.End(ctx, nil)
+	c.SetWorker(1)
 }
 
 type listing = list[struct {

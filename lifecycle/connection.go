@@ -45,6 +45,10 @@ type Facts struct {
 	Target   string // as configured
 	Egress   string // name, empty when direct
 
+	// Of the latest attempt.
+	Peer        string // address of the socket's other end: the target's, or its egress'
+	UpstreamTLS *TLSInfo
+
 	// Of a client that asked for a tunnel: when it was granted and, once the first bytes were seen, what
 	// is in it.
 	Granted     time.Time
@@ -105,6 +109,7 @@ type Connection struct {
 	phase    atomic.Uint32
 	rtt      [2]atomic.Int64 // nanoseconds, by leg; 0 before the first
 	taps     atomic.Pointer[[]*Tap]
+	worker   atomic.Int32 // number of the event loop that relays it, from 1 on; 0: none
 
 	mu            sync.Mutex
 	facts         Facts
@@ -204,9 +209,20 @@ func (c *Connection) ended(ctx context.Context, s *Step) {
 	c.mu.Lock()
 	m := &c.marks[len(c.marks)-1] // phases do not overlap
 	m.Duration, m.Reason = max(s.Ended.Sub(s.Begun), 0), s.Reason()
+	c.facts.learn(s)
 	c.mu.Unlock()
 	for _, w := range c.watchers {
 		w.End(ctx, s)
+	}
+}
+
+// learn takes what a step tells of the sockets.
+func (f *Facts) learn(s *Step) {
+	switch {
+	case s.Phase == PhaseConnect:
+		f.Peer, f.UpstreamTLS = s.Peer, nil
+	case s.Phase == PhaseTLS && s.Hop == HopTarget:
+		f.UpstreamTLS = s.TLS
 	}
 }
 
@@ -242,6 +258,15 @@ func (c *Connection) Facts() Facts {
 
 // Flow is the counters of one direction.
 func (c *Connection) Flow(d Direction) *Flow { return &c.flows[d] }
+
+// SetWorker notes which event loop relays the connection.
+func (c *Connection) SetWorker(id int) { c.worker.Store(int32(id) + 1) }
+
+// Worker is the event loop that relays the connection, ok if one does.
+func (c *Connection) Worker() (id int, ok bool) {
+	n := c.worker.Load()
+	return int(n) - 1, n > 0
+}
 
 // SetTrace notes the trace that an observer put the connection into, and the value of the traceresponse
 // header (W3C Trace Context level 2) for the client, empty for none.

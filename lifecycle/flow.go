@@ -36,6 +36,8 @@ type Flow struct {
 	StallNanos atomic.Int64 // time blocked on a slow peer
 	LastNanos  atomic.Int64 // Unix time of the last byte, 0 before it
 
+	SilenceNanos atomic.Int64 // the longest time without a byte, up to the last one
+
 	violations atomic.Pointer[[ViolationKinds]atomic.Uint64]
 }
 
@@ -58,6 +60,28 @@ func (f *Flow) Last() time.Time {
 		return time.Unix(0, n)
 	}
 	return time.Time{}
+}
+
+// Heard notes that bytes came. begun is when the first could have.
+func (f *Flow) Heard(begun, now time.Time) {
+	at := now.UnixNano()
+	last := f.LastNanos.Swap(at)
+	if last == 0 {
+		last = begun.UnixNano()
+	}
+	if at-last > f.SilenceNanos.Load() {
+		f.SilenceNanos.Store(at - last)
+	}
+}
+
+// Silence is the longest time without a byte, the one since the last byte included. begun is when the first could have
+// come.
+func (f *Flow) Silence(begun, now time.Time) time.Duration {
+	last := f.Last()
+	if last.IsZero() {
+		last = begun
+	}
+	return max(time.Duration(f.SilenceNanos.Load()), now.Sub(last))
 }
 
 // Counts is a Flow at one moment.

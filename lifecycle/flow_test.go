@@ -94,3 +94,25 @@ func TestMessageSizeBounds(t *testing.T) {
 		t.Errorf("got %v, want them in order", bounds)
 	}
 }
+
+func TestSilence(t *testing.T) {
+	var f Flow
+	at := func(s int) time.Time { return epoch.Add(time.Duration(s) * time.Second) }
+	want := func(now int, want time.Duration) {
+		t.Helper()
+		if got := f.Silence(epoch, at(now)); got != want {
+			t.Errorf("after %d s: got %s, want %s", now, got, want)
+		}
+	}
+	want(3, 3*time.Second)
+	f.Heard(epoch, at(5))
+	want(6, 5*time.Second)
+	f.Heard(epoch, at(7))
+	want(8, 5*time.Second)
+	want(20, 13*time.Second)
+	f.Heard(epoch, at(21))
+	want(22, 14*time.Second)
+	if got := f.Last(); !got.Equal(at(21)) {
+		t.Errorf("got the last byte at %s", got)
+	}
+}

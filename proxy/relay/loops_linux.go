@@ -65,6 +65,7 @@ func (e *Loops) Start(p *Pair) {
 	l := e.least()
 	l.connections.Add(1)
 	c.loop = l
+	p.Conn.SetWorker(l.id)
 	l.do(func() { l.add(c) })
 	p.Conn.OnStop(func(r lifecycle.StopRequest) {
 		l.do(func() { l.update(c, func(s *session) { s.stop(r) }) })

@@ -91,7 +91,7 @@ func (s *session) heard(d lifecycle.Direction, traffic bool) {
 	}
 	if traffic {
 		s.active = now
-		s.conn.Flow(d).LastNanos.Store(now.UnixNano())
+		s.conn.Flow(d).Heard(s.step.Begun, now)
 	}
 }
 
