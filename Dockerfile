@@ -27,7 +27,8 @@ COPY --from=build /out/wsproxy /wsproxy
 USER 65532:65532
 EXPOSE 8080 9900
 STOPSIGNAL SIGTERM
-# Asks the admin port on loopback: admin.address must have port 9900.
+# Asks the admin port on loopback: admin.address must have port 9900. With admin.tls override it, with "--admin", "https://127.0.0.1:9900" and
+# "--insecure", or "--ca" and a file.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/wsproxy", "ready"]
 ENTRYPOINT ["/wsproxy"]
 CMD ["serve", "--config", "/etc/wsproxy/wsproxy.yaml"]

@@ -67,9 +67,10 @@ func openAPI() object {
 		"info":    object{"title": "wsproxy admin API", "version": "1"},
 		"paths":   paths,
 		"components": object{"securitySchemes": object{
-			"token": object{"type": "http", "scheme": "bearer", "description": "admin.token, where there is one"},
+			"token":       object{"type": "http", "scheme": "bearer", "description": "admin.token, where there is one"},
+			"certificate": object{"type": "mutualTLS", "description": "one of admin.tls.client_ca, where there is one"},
 		}},
-		"security": []any{object{}, object{"token": []any{}}},
+		"security": []any{object{}, object{"token": []any{}}, object{"certificate": []any{}}, object{"token": []any{}, "certificate": []any{}}},
 	}
 }
 

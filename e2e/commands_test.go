@@ -37,12 +37,14 @@ func (h *house) commands(t *testing.T) {
 		says []string
 	}{
 		{"version", []string{"version"}, 0, []string{"wsproxy"}},
-		{"help", []string{"--help"}, 0, []string{"serve", "demo", "check", "ready"}},
+		{"help", []string{"--help"}, 0, []string{"serve", "demo", "probe", "check", "ready", "completion"}},
 		{"check, good", []string{"check", good}, 0, nil},
 		{"check, bad", []string{"check", bad}, 2, []string{"listeners[0].adress", "routes[0].upstream", "upstreams[0].targets[0]"}},
 		{"serve, bad", []string{"serve", "--config", bad}, 2, []string{"listeners[0].adress", "routes[0].upstream"}},
 		{"serve, nothing to serve", []string{"serve"}, 2, []string{"nothing to serve"}},
 		{"serve, no such file", []string{"serve", "--config", filepath.Join(folder, "none.yaml")}, 2, []string{"none.yaml"}},
+		{"probe, nobody there", []string{"probe", "ws://" + nobody}, 1, []string{"connect", "connection_refused", "It could not be opened."}},
+		{"probe, no URL", []string{"probe", "htp://" + nobody}, 2, []string{"ws:// or wss://"}},
 		{"ready, nobody there", []string{"ready", "--admin", nobody}, 1, []string{"not ready"}},
 		{"unknown flag", []string{"serve", "--upstreem", "ws://x"}, 2, []string{"--upstreem"}},
 	} {

@@ -102,7 +102,7 @@ func (h *house) drainAndReturn(t *testing.T, clients, spread int, with object) c
 	}
 	r.await(t, clients)
 	if with != nil { // what was left of the limit is there again
-		pause(ctx, time.Second)
+		linger(ctx, time.Second)
 	}
 	r.mu.Lock()
 	r.opened, r.refused = nil, nil
@@ -149,7 +149,7 @@ func (r *returning) visit(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("refused without Retry-After: %w", err)
 		}
-		pause(ctx, time.Duration(wait)*time.Second)
+		linger(ctx, time.Duration(wait)*time.Second)
 		return nil
 	}
 	if err != nil {
@@ -170,7 +170,7 @@ func (r *returning) note(in *[]time.Time) {
 	*in = append(*in, time.Now())
 }
 
-func pause(ctx context.Context, d time.Duration) {
+func linger(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-ctx.Done():
