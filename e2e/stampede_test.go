@@ -116,7 +116,7 @@ func (h *house) drainAndReturn(t *testing.T, clients, spread int, with object) c
 // await returns when so many were let in.
 func (r *returning) await(t *testing.T, clients int) {
 	t.Helper()
-	eventually(t, "every client is there", func(context.Context) error {
+	eventuallyWithin(t, 5*patience, "every client is there", func(context.Context) error { // a limit lets them in little by little
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.fault != nil {
