@@ -29,6 +29,7 @@ const module = "wsproxy"
 var house = map[string][]string{
 	"lifecycle": {},
 	"filewatch": {}, // tells when files change
+	"memory":    {}, // gives back what a busy time has left
 
 	"access":    {"lifecycle"},
 	"admin":     {"lifecycle"},
@@ -39,7 +40,7 @@ var house = map[string][]string{
 	"tlsconf":   {"filewatch", "lifecycle"},
 	"upstream":  {"lifecycle"},
 
-	"cmd": {"access", "admin", "config", "egress", "filewatch", "internal", "lifecycle", "proxy", "telemetry", "tlsconf", "upstream"},
+	"cmd": {"access", "admin", "config", "egress", "filewatch", "internal", "lifecycle", "memory", "proxy", "telemetry", "tlsconf", "upstream"},
 
 	"internal": {}, // what tests and the demo need
 	"e2e":      {"internal"},

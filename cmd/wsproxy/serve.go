@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"wsproxy/config"
+	"wsproxy/memory"
 )
 
 // defaultConfig is read when neither a file nor flags say what to serve.
@@ -113,6 +114,7 @@ func serve(ctx context.Context, cfg *config.Config, o options, signals <-chan os
 	}
 	a.notifyReady()
 	a.running.Go(func() { a.watchdog(beside) })
+	a.running.Go(func() { memory.Tidy(beside) })
 	return a.attend(beside, stop, signals)
 }
 

@@ -1,0 +1,76 @@
+package memory
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+	"testing"
+	"time"
+)
+
+const mib = 1 << 20
+
+func TestDueWhenQuietWithEnoughToGiveBack(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		before, now state
+		want        bool
+	}{
+		{"garbage after a storm", state{allocated: 900 * mib}, state{allocated: 900 * mib, objects: 60 * mib, live: 34 * mib}, true},
+		{"freed but kept", state{allocated: 900 * mib}, state{allocated: 900 * mib, objects: 34 * mib, live: 34 * mib, free: 20 * mib}, true},
+		{"the storm goes on", state{allocated: 900 * mib}, state{allocated: 908 * mib, objects: 60 * mib, live: 34 * mib}, false},
+		{"little in all", state{allocated: 9 * mib}, state{allocated: 9 * mib, objects: 9 * mib, live: 4 * mib}, false},
+		{"little beside what is live", state{allocated: 9000 * mib}, state{allocated: 9000 * mib, objects: 1100 * mib, live: 1000 * mib}, false},
+		{"swept below what was live", state{allocated: 90 * mib}, state{allocated: 90 * mib, objects: 30 * mib, live: 34 * mib, free: 7 * mib}, false},
+	} {
+		if got := c.now.due(c.before); got != c.want {
+			t.Errorf("%s: due is %t, want %t", c.name, got, c.want)
+		}
+	}
+}
+
+// TestStormIsGivenBack makes garbage that no collection has looked at, and waits for it to be gone.
+func TestStormIsGivenBack(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	storm()
+	before := released()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { tidy(ctx, time.Millisecond, debug.FreeOSMemory) })
+	defer running.Wait()
+	defer cancel()
+	for deadline := time.Now().Add(time.Minute); released() < before+storms*3/4; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d MiB given back, want %d", int64(released()-before)/mib, storms/mib)
+		}
+	}
+}
+
+const storms = 64 * mib
+
+var kept []byte
+
+func storm() {
+	for range storms / mib {
+		kept = make([]byte, mib)
+		for i := 0; i < len(kept); i += 4096 {
+			kept[i] = 1
+		}
+	}
+	kept = nil
+}
+
+// released is what of the heap the system has back.
+func released() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
+
+func TestReadingDoesNotAllocate(t *testing.T) {
+	h := newHeap()
+	if n := testing.AllocsPerRun(100, func() { h.read() }); n != 0 {
+		t.Errorf("%v allocations for a look, want 0", n)
+	}
+}
