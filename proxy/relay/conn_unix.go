@@ -40,7 +40,7 @@ func (c *Conn) readOnce(fd uintptr) bool {
 
 func sysRead(fd uintptr, b []byte) (int, error) {
 	for {
-		n, err := syscall.Read(int(fd), b)
+		n, err := sysReadNow(fd, b)
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
@@ -107,7 +107,7 @@ func (c *Conn) writeRaw(b []byte) (int, error) {
 // whenever it did.
 func (c *Conn) writeOnce(fd uintptr) bool {
 	for progress := false; c.out.n < len(c.out.b); {
-		n, err := syscall.Write(int(fd), c.out.b[c.out.n:])
+		n, err := sysWriteNow(fd, c.out.b[c.out.n:])
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:

@@ -107,15 +107,16 @@ func (p *pipe) drain(fd int) error {
 
 func splice(from, to, limit int) (int, error) {
 	for {
-		n, err := unix.Splice(from, nil, to, nil, limit, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
-		switch err {
-		case nil:
+		const flags = unix.SPLICE_F_MOVE | unix.SPLICE_F_NONBLOCK
+		n, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(limit), flags) // as sysReadNow
+		switch errno {
+		case 0:
 			return int(n), nil
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			return 0, errWouldBlock
 		default:
-			return 0, os.NewSyscallError("splice", err)
+			return 0, os.NewSyscallError("splice", errno)
 		}
 	}
 }

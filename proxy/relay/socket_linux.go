@@ -156,7 +156,7 @@ func (s *socket) sendPipe(p *pipe) error {
 func (s *socket) write(b []byte) (int, error) {
 	written := 0
 	for written < len(b) {
-		n, err := syscall.Write(s.fd, b[written:])
+		n, err := sysWriteNow(uintptr(s.fd), b[written:])
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
