@@ -111,27 +111,35 @@ func (l *loop) run() {
 		n := l.wait(events, last)
 		last = n
 		begun := time.Now()
-		l.now = begun
-		for i := range events[:n] {
-			if int(events[i].Fd) != l.event {
-				l.dispatch(&events[i])
-				continue
-			}
-			calls, stop := l.take()
-			for _, f := range calls {
-				f()
-			}
-			if stop {
-				return
-			}
+		if l.turn(events[:n], begun) {
+			return
 		}
-		l.again()
-		l.expire()
 		l.stats.turn(n, begun, time.Now())
 		if turns%16 == 0 {
 			runtime.Gosched() // a loop that is never idle lets handshakes of its processor run
 		}
 	}
+}
+
+// turn handles events, and what was left of the turn before. It reports whether the loop is to end.
+func (l *loop) turn(events []unix.EpollEvent, now time.Time) (stop bool) {
+	l.now = now
+	for i := range events {
+		if int(events[i].Fd) != l.event {
+			l.dispatch(&events[i])
+			continue
+		}
+		calls, stop := l.take()
+		for _, f := range calls {
+			f()
+		}
+		if stop {
+			return true
+		}
+	}
+	l.again()
+	l.expire()
+	return false
 }
 
 // wait gets the next events. After a turn that had many, or with work left, it only looks; else it
