@@ -126,7 +126,9 @@ func TestSlowIsNotSilent(t *testing.T) {
 					defer close(sent)
 					r.upstream.flood(stop)
 				}()
-				slowly := time.NewTicker(time.Millisecond)
+				// So slowly that there is more than a second's worth on its way: a flood that a busy machine interrupts
+				// does not run dry. A client that has taken all and does not answer is silent.
+				slowly := time.NewTicker(50 * time.Millisecond)
 				defer slowly.Stop()
 				for begun := time.Now(); time.Since(begun) < 2*keepalive.Timeout+time.Second; <-slowly.C {
 					r.client.take(10_000)
