@@ -172,6 +172,7 @@ func secureEcho(t *testing.T) (target, caFile string, roots *x509.CertPool) {
 	}
 	plain := newEchoUpstream(t)
 	front := httptest.NewUnstartedServer(passOn(strings.TrimPrefix(plain.url, "ws://")))
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
 	front.TLS = &tls.Config{Certificates: []tls.Certificate{leaf.TLS()}}
 	front.StartTLS()
 	t.Cleanup(front.Close)

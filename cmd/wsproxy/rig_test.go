@@ -39,6 +39,11 @@ type rig struct {
 // newRig serves one route, chat, on one listener. change, if not nil, changes the configuration before.
 func newRig(t *testing.T, change func(cfg object)) *rig {
 	t.Helper()
+	return newRigWith(t, options{}, change)
+}
+
+func newRigWith(t *testing.T, o options, change func(cfg object)) *rig {
+	t.Helper()
 	r := &rig{t: t, upstream: newEchoUpstream(t), file: filepath.Join(t.TempDir(), "wsproxy.yaml")}
 	r.cfg = object{
 		"listeners": []object{{"address": "127.0.0.1:0"}},
@@ -52,11 +57,12 @@ func newRig(t *testing.T, change func(cfg object)) *rig {
 		change(r.cfg)
 	}
 	r.write()
+	o.file = r.file
 	cfg, err := loadConfig(r.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.app, err = newApp(t.Context(), cfg, options{file: r.file}); err != nil {
+	if r.app, err = newApp(t.Context(), cfg, o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.close)
