@@ -3,6 +3,10 @@
 package e2e
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -10,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	coder "github.com/coder/websocket"
 	"github.com/gorilla/websocket"
@@ -32,42 +37,60 @@ type journey struct {
 type traveller struct {
 	name    string
 	schemes []string // of proxies that it speaks
-	visit   func(t *testing.T, target string, proxy *url.URL) journey
+	visit   func(t *testing.T, target string, proxy *url.URL, caFile string) journey
 }
 
 func (h *house) travellers(t *testing.T) []traveller {
 	all := []traveller{
-		{"gorilla", []string{"http", "socks5"}, h.gorillaThrough},
-		{"coder", []string{"http", "socks5"}, h.coderThrough},
+		{"gorilla", []string{"http", "socks5"}, gorillaThrough},
+		{"coder", []string{"http", "socks5"}, coderThrough},
 	}
 	if !h.missing(t, append(node.needs, node.program)...) {
-		all = append(all, traveller{"node", []string{"http", "socks5"}, func(t *testing.T, target string, proxy *url.URL) (v journey) {
-			h.startPeer(t, node, "through", target, h.caFile, proxy.String()).report(t, &v)
+		all = append(all, traveller{"node", []string{"http", "socks5"}, func(t *testing.T, target string, proxy *url.URL, caFile string) (v journey) {
+			h.startPeer(t, node, "through", target, caFile, proxy.String()).report(t, &v)
 			return v
 		}})
 	}
 	if h.missing(t, python.program) {
 		return all
 	}
-	for library, module := range map[string]string{"aiohttp": "aiohttp", "websocket-client": "websocket"} {
-		if exec.Command(h.programs[python.program], "-c", "import "+module).Run() != nil {
-			h.missing(t, "python3-"+library) // it is no program, so it is missing
+	for _, p := range []struct {
+		library, modules string
+		schemes          []string
+	}{
+		{"aiohttp", "aiohttp", []string{"http"}},
+		{"websocket-client", "websocket", []string{"http"}},
+		{"websockets", "websockets, socks", []string{"http", "socks5"}},
+	} {
+		if exec.Command(h.programs[python.program], "-c", "import "+p.modules).Run() != nil {
+			h.missing(t, "python3-"+p.library) // it is no program, so it is missing
 			continue
 		}
-		all = append(all, traveller{library, []string{"http"}, func(t *testing.T, target string, proxy *url.URL) (v journey) {
-			h.startPeer(t, python, "through", library, target, h.caFile, proxy.String()).report(t, &v)
+		all = append(all, traveller{p.library, p.schemes, func(t *testing.T, target string, proxy *url.URL, caFile string) (v journey) {
+			h.startPeer(t, python, "through", p.library, target, caFile, proxy.String()).report(t, &v)
 			return v
 		}})
 	}
 	return all
 }
 
-func (h *house) gorillaThrough(t *testing.T, target string, proxy *url.URL) journey {
+// trusting is TLS of a client that trusts the authorities in a file.
+func trusting(t *testing.T, caFile string) *tls.Config {
+	t.Helper()
+	text, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(text)
+	return &tls.Config{RootCAs: pool, NextProtos: []string{"http/1.1"}}
+}
+
+func gorillaThrough(t *testing.T, target string, proxy *url.URL, caFile string) journey {
 	d := websocket.Dialer{
-		Proxy: http.ProxyURL(proxy), TLSClientConfig: h.clientTLS(), HandshakeTimeout: patience,
+		Proxy: http.ProxyURL(proxy), TLSClientConfig: trusting(t, caFile), HandshakeTimeout: patience,
 		Subprotocols: []string{subprotocol}, EnableCompression: true,
 	}
-	d.TLSClientConfig.NextProtos = []string{"http/1.1"}
 	c, _, err := d.DialContext(t.Context(), target, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -82,11 +105,23 @@ func (h *house) gorillaThrough(t *testing.T, target string, proxy *url.URL) jour
 	}
 	c.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(1000, ""))
 	c.ReadMessage()
+	hearOut(c.NetConn())
 	return journey{string(back), 1000}
 }
 
-func (h *house) coderThrough(t *testing.T, target string, proxy *url.URL) journey {
-	transport := &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: h.clientTLS(), DisableKeepAlives: true}
+// hearOut closes a connection when the other side has: a socket that is closed with unread bytes is reset, and so is
+// one that still sends, as TLS does at its end.
+func hearOut(c net.Conn) {
+	c.SetReadDeadline(time.Now().Add(patience))
+	io.Copy(io.Discard, c)
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	c.Close()
+}
+
+func coderThrough(t *testing.T, target string, proxy *url.URL, caFile string) journey {
+	transport := &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: trusting(t, caFile), DisableKeepAlives: true}
 	c, _, err := coder.Dial(t.Context(), target, &coder.DialOptions{HTTPClient: &http.Client{Transport: transport}, Subprotocols: []string{subprotocol}})
 	if err != nil {
 		t.Fatal(err)
@@ -134,11 +169,11 @@ func (h *house) forward(t *testing.T) {
 				target = strings.Replace(target, "127.0.0.1", "localhost", 1) + "/" + c.name + "-" + scheme
 				t.Run(c.name+" by "+scheme+" to "+target[:strings.Index(target, ":")], func(t *testing.T) {
 					direct := &url.URL{Scheme: scheme, Host: w.plain, User: url.UserPassword(forwardUser, forwardPassword)}
-					if got, want := c.visit(t, target, direct), (journey{"hello", 1000}); got != want {
+					if got, want := c.visit(t, target, direct, h.caFile), (journey{"hello", 1000}); got != want {
 						t.Errorf("got %+v, want %+v", got, want)
 					}
 					through := &url.URL{Scheme: scheme, Host: chain.plain}
-					if got, want := c.visit(t, target, through), (journey{"hello", 1000}); got != want {
+					if got, want := c.visit(t, target, through, h.caFile), (journey{"hello", 1000}); got != want {
 						t.Errorf("through two proxies: got %+v, want %+v", got, want)
 					}
 				})
@@ -146,6 +181,7 @@ func (h *house) forward(t *testing.T) {
 		}
 	}
 	t.Run("curl", func(t *testing.T) { h.curlThrough(t, w, e) })
+	t.Run("Chromium", func(t *testing.T) { h.chromiumThrough(t, chain, e) })
 	t.Run("in Jaeger", func(t *testing.T) { h.checkForwarded(t, w, chain, e) })
 	for _, l := range complaints(append(w.log(t), chain.log(t)...)) {
 		t.Errorf("wsproxy complains: %s", l)
@@ -177,7 +213,7 @@ func (h *house) curlThrough(t *testing.T, w *wsproxy, e *echo) {
 // checkForwarded makes two more visits, one of which stays opaque, and looks at their traces.
 func (h *house) checkForwarded(t *testing.T, w, chain *wsproxy, e *echo) {
 	proxy := &url.URL{Scheme: "http", Host: chain.plain}
-	h.gorillaThrough(t, "ws://"+e.plain+"/seen", proxy)
+	gorillaThrough(t, "ws://"+e.plain+"/seen", proxy, h.caFile)
 	trace := h.stack.jaeger.await(t, chain.traceOf(t, func(l line) bool { return l.Path == "/seen" }),
 		spansNamed("CONNECT", "proxy CONNECT", spanUpgrade, spanTransfer, spanClose))
 	root := trace.root()
@@ -191,7 +227,7 @@ func (h *house) checkForwarded(t *testing.T, w, chain *wsproxy, e *echo) {
 	wantNumber(t, root, "http.response.status_code", 200)
 	wantNumber(t, trace.span(spanClose), "wsproxy.total.upstream.messages", 1)
 
-	h.gorillaThrough(t, "wss://"+e.secure+"/opaque", &url.URL{Scheme: "socks5", Host: w.plain, User: url.UserPassword(forwardUser, forwardPassword)})
+	gorillaThrough(t, "wss://"+e.secure+"/opaque", &url.URL{Scheme: "socks5", Host: w.plain, User: url.UserPassword(forwardUser, forwardPassword)}, h.caFile)
 	opaque := w.traceOf(t, func(l line) bool { return l.Method == "SOCKS5" && l.Tunnel == "tls" })
 	trace = h.stack.jaeger.await(t, opaque, spansNamed("SOCKS5", "tunnel transfer", "tunnel close"))
 	if got := trace.span("tunnel close").text("wsproxy.close.cause"); got != "tunnel_end" {

@@ -53,6 +53,8 @@ func TestEndToEnd(t *testing.T) {
 		{"connections", h.connections},
 		{"clients", h.clients},
 		{"forward", h.forward},
+		{"bad egresses", h.badEgresses},
+		{"interception", h.interception},
 		{"large messages", h.largeMessages},
 		{"open connections", h.openConnections},
 		{"other settings", h.otherSettings},

@@ -205,6 +205,7 @@ type line struct {
 	TraceID string `json:"trace_id"`
 
 	Cause, Initiator, Leg string
+	Intercepted           bool `json:"intercepted"`
 }
 
 // traceOf is the id of the trace of the connection that the log tells of and that match describes.
