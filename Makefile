@@ -5,11 +5,24 @@ CACHE   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wsproxy
 RELEASE ?=
 LDFLAGS := -s -w $(if $(RELEASE),-X main.release=$(RELEASE))
 FUZZ    ?= 50000x
+DIST    ?= dist
+ARCHS   ?= amd64 arm64
 
-.PHONY: build test check unit fuzz e2e servers generate bench bench-quick bench-programs clean
+.PHONY: build packages test check unit fuzz e2e servers generate bench bench-quick bench-programs clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o wsproxy ./cmd/wsproxy
+
+# A deb and an rpm for each architecture: make packages RELEASE=1.2.3
+packages:
+	@echo "== packages"
+	@set -e; for arch in $(ARCHS); do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(DIST)/$$arch/wsproxy ./cmd/wsproxy; \
+		for kind in deb rpm; do \
+			ARCH=$$arch DIST=$(DIST) VERSION=$(or $(RELEASE),0.0.0-devel) \
+				$(GO) tool -modfile=deploy/go.mod nfpm package -f deploy/packages/nfpm.yaml -p $$kind -t $(DIST); \
+		done; \
+	done
 
 test: check unit fuzz e2e
 	@echo "make test: all parts passed"
@@ -20,6 +33,7 @@ check:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -C otel-collector ./...
+	$(GO) vet -C deploy -tags e2e ./...
 	@diff=$$($(GO) fix -diff ./... 2>&1); test -z "$$diff" || { echo "go fix:"; echo "$$diff"; exit 1; }
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 
@@ -27,8 +41,9 @@ check:
 unit:
 	@echo "== unit"
 	$(GO) test -race ./...
-	@# The stack is a module of its own. It reads files of this one, which the test cache does not see.
+	@# The stack and the ways to deploy are modules of their own. They read files of this one, which the test cache does not see.
 	$(GO) test -C otel-collector -count=1 ./...
+	$(GO) test -C deploy -count=1 -timeout 20m ./...
 
 # Every fuzz target from its saved seeds, so many times: a limit in time may fail on its own (context deadline exceeded).
 fuzz:
@@ -51,6 +66,8 @@ e2e: servers
 	@echo "== e2e"
 	$(GO) vet -tags e2e ./e2e/...
 	WSPROXY_SERVERS=$(CACHE)/servers.env $(GO) test -count=1 -timeout 20m -v -tags e2e ./e2e/...
+	@# Packages, installed by dpkg and rpm into folders of their own.
+	$(GO) test -C deploy -count=1 -timeout 20m -v -tags e2e -run 'TestUnitIsValid|TestPackages' ./...
 
 # Rewrites what is made from the code: constants, reference pages, golden texts.
 generate:
@@ -79,4 +96,4 @@ bench-programs: build
 	$(GO) build -o $(CACHE)/bench ./bench
 
 clean:
-	rm -f wsproxy
+	rm -rf wsproxy dist
