@@ -209,8 +209,13 @@ func (w *wsproxy) upgrade(t *testing.T) {
 	if err := syscall.Kill(former, syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
+	asked := time.Now()
 	eventually(t, "the former process has ended", func(context.Context) error {
 		if syscall.Kill(former, 0) == nil && !zombie(former) {
+			if time.Since(asked) > 3*time.Second { // it is asked again, as one that was busy reloading may refuse
+				asked = time.Now()
+				syscall.Kill(former, syscall.SIGUSR2)
+			}
 			return errNotYet
 		}
 		return nil

@@ -210,7 +210,11 @@ func (m *member) join(t *testing.T) {
 
 // connect connects and has a message echoed.
 func (m *member) connect(ctx context.Context) error {
-	conn, _, err := websocket.DefaultDialer.DialContext(ctx, m.url, nil)
+	conn, resp, err := websocket.DefaultDialer.DialContext(ctx, m.url, nil)
+	for resp != nil && resp.StatusCode == http.StatusBadGateway && ctx.Err() == nil { // by a target whose sockets are being closed
+		<-time.After(pause)
+		conn, resp, err = websocket.DefaultDialer.DialContext(ctx, m.url, nil)
+	}
 	if err != nil {
 		return err
 	}
