@@ -38,7 +38,7 @@ func TestEndWhileTheOtherLegIsSlow(t *testing.T) {
 	for _, s := range realStages(t) {
 		t.Run(s.name, func(t *testing.T) {
 			s.run(t, func(t *testing.T, e Engine) {
-				r := start(t, e, small(s.network, 64<<10), Policy{})
+				r := start(t, e, small(s.network, 64<<10), Policy{Close: patience})
 				sent := make(chan struct{})
 				go func() {
 					defer close(sent)
