@@ -130,7 +130,7 @@ type exchange struct {
 
 func (x exchange) run(t testing.TB, e Engine, n network, seed uint64) {
 	t.Helper()
-	r := start(t, e, small(n, x.buffer), Policy{}, func(p *Pair) {
+	r := start(t, e, small(n, x.buffer), Policy{Close: patience}, func(p *Pair) {
 		p.Deflate = true
 		p.Early = [2][]byte{x.up.bytes[:x.early], x.down.bytes[:x.early]}
 	})
