@@ -36,6 +36,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("introductions", h.introductions)
 	t.Run("authentication", h.authentication)
 	t.Run("reloads and upgrades under load", h.underLoad)
+	t.Run("upgrades in a row", h.upgradesInARow)
 	t.Run("tap", h.tap)
 	t.Run("stampede", h.stampede)
 	t.Run("foreign pages", h.foreignPages)

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -209,18 +210,41 @@ func (w *wsproxy) upgrade(t *testing.T) {
 	if err := syscall.Kill(former, syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
-	asked := time.Now()
 	eventually(t, "the former process has ended", func(context.Context) error {
 		if syscall.Kill(former, 0) == nil && !zombie(former) {
-			if time.Since(asked) > 3*time.Second { // it is asked again, as one that was busy reloading may refuse
-				asked = time.Now()
-				syscall.Kill(former, syscall.SIGUSR2)
-			}
 			return errNotYet
 		}
 		return nil
 	})
 	eventually(t, "the new process is ready", answers("http://"+w.admin+"/readyz"))
+}
+
+// upgradesInARow asks the new process for the next upgrade while the one before still waits for a client that does not
+// leave.
+func (h *house) upgradesInARow(t *testing.T) {
+	s := h.newSettings(t)
+	e := startEcho(t, h)
+	s.route("chat", nil, "ws://"+e.plain)
+	s.drain = object{"timeout": "2s", "spread": "0s"}
+	w := h.serve(t, s)
+	w.stopUpgraded(t)
+	h.open(t, w, "/chat/stays", request{}) // nobody reads what it is told
+	for n := 1; n <= 2; n++ {
+		if err := syscall.Kill(w.pid(t), syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the next process has taken over", func(context.Context) error {
+			if bytes.Count(w.log(t), []byte("a new process has taken over")) < n {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+	c := h.open(t, w, "/chat/comes", request{})
+	c.talk(t, websocket.TextMessage, []byte("hello"))
+	if log := w.log(t); bytes.Contains(log, []byte("upgrade failed")) {
+		t.Errorf("an upgrade was refused, want that it waits:\n%s", tail(log, 10))
+	}
 }
 
 func zombie(pid int) bool {

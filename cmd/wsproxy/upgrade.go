@@ -70,6 +70,9 @@ func (a *app) upgrade(ctx context.Context, cause string) (err error) {
 	if a.options.upgrader == nil {
 		return fmt.Errorf("an upgrade is not for %s", runtime.GOOS)
 	}
+	if err := a.awaitFormer(ctx); err != nil {
+		return err
+	}
 	if err := a.hold(ctx); err != nil {
 		return err
 	}
@@ -85,6 +88,21 @@ func (a *app) upgrade(ctx context.Context, cause string) (err error) {
 		a.system.Enter(lifecycle.StateOperational, "the new program did not take over: "+reason)
 		a.release()
 		return fmt.Errorf("the new program did not take over, this one goes on: %s (its own messages are above)", reason)
+	}
+	return nil
+}
+
+// awaitFormer waits until the process that this one took over from has left: three at once would be one too many, and
+// the upgrader refuses them. It leaves when it has drained, by a configuration that may have been another.
+func (a *app) awaitFormer(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(a.current().cfg.Drain.Timeout)+upgradeTimeout)
+	defer cancel()
+	err := a.options.upgrader.WaitForParent(ctx)
+	if ctx.Err() != nil {
+		return fmt.Errorf("the process before this one has not left yet: %w; ask again when it has", ctx.Err())
+	}
+	if err != nil {
+		a.log.Warn("the process before this one left in an unknown way", "error", err)
 	}
 	return nil
 }
