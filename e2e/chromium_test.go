@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -37,7 +38,9 @@ func (h *house) chromiumThrough(t *testing.T, w *wsproxy, e *echo) {
 		for _, target := range []string{"ws://" + e.plain, "wss://" + e.secure} {
 			target = strings.Replace(target, "127.0.0.1", "localhost", 1) + "/chromium-" + scheme
 			t.Run("by "+scheme+" to "+target[:strings.Index(target, ":")], func(t *testing.T) {
-				if got, want := h.browse(t, target, "--proxy-server="+scheme+"://"+w.plain), (journey{"hello", 1000}); got != want {
+				var got journey
+				h.browse(t, page, target, &got, "--proxy-server="+scheme+"://"+w.plain, "--proxy-bypass-list=<-loopback>")
+				if want := (journey{"hello", 1000}); got != want {
 					t.Errorf("got %+v, want %+v", got, want)
 				}
 				if strings.HasPrefix(target, "ws:") { // and seen
@@ -48,21 +51,23 @@ func (h *house) chromiumThrough(t *testing.T, w *wsproxy, e *echo) {
 	}
 }
 
-// browse has Chromium open the page, by flags, and returns what the page tells.
-func (h *house) browse(t *testing.T, target string, flags ...string) (v journey) {
+// browse has Chromium open a page, with target put in, by flags, and reads what the page reports.
+func (h *house) browse(t *testing.T, page, target string, into any, flags ...string) {
 	t.Helper()
-	reported := make(chan journey, 1)
+	reported := make(chan []byte, 1)
+	quoted, err := json.Marshal(target)
+	if err != nil {
+		t.Fatal(err)
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			rw.Header().Set("Content-Type", "text/html")
-			quoted, _ := json.Marshal(target)
 			rw.Write([]byte(strings.Replace(page, "TARGET", string(quoted), 1)))
 			return
 		}
-		var v journey
-		if json.NewDecoder(r.Body).Decode(&v) == nil {
+		if body, err := io.ReadAll(r.Body); err == nil {
 			select {
-			case reported <- v:
+			case reported <- body:
 			default: // it says so twice
 			}
 		}
@@ -71,14 +76,16 @@ func (h *house) browse(t *testing.T, target string, flags ...string) (v journey)
 	start(t, "chromium", nil, h.programs["chromium"], slices.Concat([]string{
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--user-data-dir=" + t.TempDir(),
-		"--proxy-bypass-list=<-loopback>", "--ignore-certificate-errors-spki-list=" + h.pin(t), "--remote-debugging-port=0",
+		"--ignore-certificate-errors-spki-list=" + h.pin(t), "--remote-debugging-port=0",
 	}, flags, []string{server.URL})...).shown = 10
 	select {
-	case v = <-reported:
+	case body := <-reported:
+		if err := json.Unmarshal(body, into); err != nil {
+			t.Errorf("Chromium reported %q: %v", body, err)
+		}
 	case <-time.After(chromiumPatience):
 		t.Errorf("Chromium did not report within %v", chromiumPatience)
 	}
-	return v
 }
 
 // pin is how Chromium is told to trust our certificate.

@@ -285,35 +285,3 @@ func (w *wsproxy) changeTo(t testing.TB, method, path, body string, want int, he
 		t.Errorf("%s %s: got %d (%s), want %d", method, path, resp.StatusCode, problem.Detail, want)
 	}
 }
-
-// foreignPages sends what a browser would for a page of another origin: nothing can be changed, nothing read.
-func (h *house) foreignPages(t *testing.T) {
-	s := h.newSettings(t)
-	e := startEcho(t, h)
-	s.route("chat", nil, "ws://"+e.plain)
-	w := h.serve(t, s)
-	c := h.open(t, w, "/chat/1", request{})
-	c.talk(t, websocket.TextMessage, []byte("hello"))
-	evil := []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}
-	w.change(t, http.MethodPost, "/api/reload", http.StatusForbidden, evil...)
-	w.change(t, http.MethodPost, "/api/drain", http.StatusForbidden, evil...)
-	w.change(t, http.MethodDelete, "/api/connections?route=chat", http.StatusForbidden, evil...)
-	w.change(t, http.MethodPost, "/api/drain", http.StatusUnsupportedMediaType, append(evil, "Content-Type", "text/plain")...)
-	if _, resp, err := websocket.DefaultDialer.DialContext(t.Context(), "ws://"+w.admin+"/api/stream", http.Header{"Origin": {evil[1]}}); err == nil || resp.StatusCode != http.StatusForbidden {
-		t.Errorf("stream: got %v, want 403", err)
-	}
-	rebound, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+w.admin+"/api/state", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rebound.Host, rebound.Close = "evil.example", true
-	resp, err := http.DefaultClient.Do(rebound)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusForbidden || resp.Header.Get("Access-Control-Allow-Origin") != "" {
-		t.Errorf("a rebound name: got %d, want 403", resp.StatusCode)
-	}
-	c.talk(t, websocket.TextMessage, []byte("still here"))
-}
