@@ -31,11 +31,13 @@ test: check unit fuzz e2e
 check:
 	@echo "== check"
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
-	$(GO) vet ./...
-	$(GO) vet -C otel-collector ./...
-	$(GO) vet -C deploy -tags e2e ./...
-	@diff=$$($(GO) fix -diff ./... 2>&1); test -z "$$diff" || { echo "go fix:"; echo "$$diff"; exit 1; }
-	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	@# With the end-to-end tests, and so for each module.
+	@set -e; for module in . otel-collector deploy; do \
+		echo "$$module"; \
+		$(GO) vet -C $$module -tags e2e ./...; \
+		diff=$$($(GO) fix -C $$module -diff -tags e2e ./... 2>&1) && test -z "$$diff" || { echo "go fix:"; echo "$$diff"; exit 1; }; \
+		$(GO) tool -C $$module -modfile=$(CURDIR)/tools/go.mod staticcheck -tags e2e ./...; \
+	done
 
 # Unit and integration tests, on loopback and in memory.
 unit:
@@ -64,7 +66,6 @@ servers:
 # The built binary against the real collector, Jaeger and Prometheus, egress proxies and clients.
 e2e: servers
 	@echo "== e2e"
-	$(GO) vet -tags e2e ./e2e/...
 	WSPROXY_SERVERS=$(CACHE)/servers.env $(GO) test -count=1 -timeout 20m -v -tags e2e ./e2e/...
 	@# Packages, installed by dpkg and rpm into folders of their own.
 	$(GO) test -C deploy -count=1 -timeout 20m -v -tags e2e -run 'TestUnitIsValid|TestPackages' ./...

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -108,9 +109,7 @@ func (h *house) egresses(t *testing.T) {
 		if credentials != "" {
 			egress["credentials"] = credentials
 		}
-		for k, v := range more {
-			egress[k] = v
-		}
+		maps.Copy(egress, more)
 		s.egress = append(s.egress, egress)
 		route := object{"egress": name}
 		if strings.HasPrefix(target, "wss:") {

@@ -89,7 +89,8 @@ func (e *engine) command(ctx context.Context, name string, args ...string) (stri
 func (e *engine) image(t *testing.T, name string, files map[string]string, instructions string) {
 	t.Helper()
 	folder := t.TempDir()
-	text := "FROM scratch\n"
+	var text strings.Builder
+	text.WriteString("FROM scratch\n")
 	for path, file := range files {
 		base := filepath.Base(path)
 		if err := os.Link(file, filepath.Join(folder, base)); err != nil {
@@ -101,9 +102,9 @@ func (e *engine) image(t *testing.T, name string, files map[string]string, instr
 				t.Fatal(err)
 			}
 		}
-		text += fmt.Sprintf("COPY [%q, %q]\n", base, path)
+		fmt.Fprintf(&text, "COPY [%q, %q]\n", base, path)
 	}
-	if err := os.WriteFile(filepath.Join(folder, "Dockerfile"), []byte(text+instructions), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, "Dockerfile"), []byte(text.String()+instructions), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := e.docker(t.Context(), "build", "--quiet", "--tag", name, folder); err != nil {

@@ -91,25 +91,6 @@ func (s *sink) spans(t *testing.T) (all []*otlptrace.Span) {
 	return all
 }
 
-// attributeOf is an attribute as text, empty without it.
-func attributeOf(s *otlptrace.Span, key string) string {
-	for _, a := range s.Attributes {
-		if a.Key == key {
-			return a.Value.GetStringValue()
-		}
-	}
-	return ""
-}
-
-func attemptOf(s *otlptrace.Span) int64 {
-	for _, a := range s.Attributes {
-		if a.Key == "wsproxy.dial.attempt" {
-			return a.Value.GetIntValue()
-		}
-	}
-	return 0
-}
-
 // await returns the spans of a trace by their names once one is there.
 func (s *sink) await(t *testing.T, id, name string) map[string]*otlptrace.Span {
 	t.Helper()

@@ -29,7 +29,7 @@ type loadSize struct{ clients, rate, reloads, upgrades int }
 func loadOf(t *testing.T) loadSize {
 	t.Helper()
 	s := loadSize{clients: 100, rate: 1000, reloads: 20, upgrades: 3}
-	for _, part := range strings.Fields(os.Getenv("WSPROXY_LOAD")) {
+	for part := range strings.FieldsSeq(os.Getenv("WSPROXY_LOAD")) {
 		name, value, _ := strings.Cut(part, "=")
 		n, err := strconv.Atoi(value)
 		field := map[string]*int{"clients": &s.clients, "rate": &s.rate, "reloads": &s.reloads, "upgrades": &s.upgrades}[name]

@@ -25,7 +25,7 @@ type stampedeSize struct{ clients, spread, rate int }
 func stampedeOf(t *testing.T) stampedeSize {
 	t.Helper()
 	s := stampedeSize{clients: 200, spread: 3, rate: 80}
-	for _, part := range strings.Fields(os.Getenv("WSPROXY_STAMPEDE")) {
+	for part := range strings.FieldsSeq(os.Getenv("WSPROXY_STAMPEDE")) {
 		name, value, _ := strings.Cut(part, "=")
 		n, err := strconv.Atoi(value)
 		field := map[string]*int{"clients": &s.clients, "spread": &s.spread, "rate": &s.rate}[name]

@@ -87,7 +87,7 @@ func TestEveryCauseAndReasonIsExplained(t *testing.T) {
 // Metrics and labels that a runbook tells to look at exist.
 func TestRunbooksNameWhatExists(t *testing.T) {
 	c := known(t)
-	word := regexp.MustCompile("[^/\\w](wsproxy_[a-z0-9_]+)")
+	word := regexp.MustCompile(`[^/\w](wsproxy_[a-z0-9_]+)`)
 	labels := regexp.MustCompile(`^wsproxy_(route_name|phase_name|close_\w+|egress_type|signal|direction)$`)
 	queries := regexp.MustCompile("(?s)```\n(.+?)```")
 	for name, text := range pages(t) {
