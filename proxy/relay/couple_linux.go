@@ -62,9 +62,12 @@ func newCouple(p *Pair, client, upstream *Conn) (*couple, error) {
 
 func (c *couple) other(s *socket) *socket { return &c.sockets[1-s.dir] }
 
-// pump moves bytes in direction d until there is nothing to do or its turn is over.
+// pump moves bytes in direction d until there is nothing to do or its turn is over. If it is queued its turn comes by that.
 func (c *couple) pump(d lifecycle.Direction) {
 	lane, in, out := &c.lanes[d], &c.sockets[d], &c.sockets[1-d]
+	if lane.queued {
+		return
+	}
 	c.pumping = d
 	for moved := 0; !c.over; {
 		next := c.session.next(d)

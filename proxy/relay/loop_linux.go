@@ -121,9 +121,12 @@ func (l *loop) run() {
 	}
 }
 
-// turn handles events, and what was left of the turn before. It reports whether the loop is to end.
+// turn handles events, and what was left of the turn before. It reports whether the loop is to end. Each lane has its
+// turn once: what it leaves waits until the others' next events are told.
 func (l *loop) turn(events []unix.EpollEvent, now time.Time) (stop bool) {
 	l.now = now
+	left := l.ready
+	l.ready = l.spare[:0]
 	for i := range events {
 		if int(events[i].Fd) != l.event {
 			l.dispatch(&events[i])
@@ -137,7 +140,7 @@ func (l *loop) turn(events []unix.EpollEvent, now time.Time) (stop bool) {
 			return true
 		}
 	}
-	l.again()
+	l.again(left)
 	l.expire()
 	return false
 }
@@ -204,10 +207,8 @@ func (l *loop) dispatch(e *unix.EpollEvent) {
 	})
 }
 
-// again pumps the lanes whose turn was over before their work was.
-func (l *loop) again() {
-	lanes := l.ready
-	l.ready = l.spare[:0]
+// again pumps lanes whose turn was over before their work was.
+func (l *loop) again(lanes []*lane) {
 	for _, lane := range lanes {
 		lane.queued = false
 		if c := lane.couple; !c.over {

@@ -38,13 +38,21 @@ func newRehearsal(t *testing.T, buffer int) *rehearsal {
 		t.Fatal(err)
 	}
 	l.pipes.most = 2
+	return join(t, l, buffer)
+}
+
+// join has one more connection in the loop.
+func join(t *testing.T, l *loop, buffer int) *rehearsal {
+	t.Helper()
 	p := &rehearsal{t: t, loop: l}
 	pair := &Pair{Conn: opened(t, new(lifecycle.Registry)), Deflate: true, Policy: &Policy{}}
 	pair.Client, p.ends[lifecycle.Upstream] = socketPair(t, buffer)
 	pair.Upstream, p.ends[lifecycle.Downstream] = socketPair(t, buffer)
-	if p.c, err = newCouple(pair, pair.Client.(*Conn), pair.Upstream.(*Conn)); err != nil {
+	c, err := newCouple(pair, pair.Client.(*Conn), pair.Upstream.(*Conn))
+	if err != nil {
 		t.Fatal(err)
 	}
+	p.c = c
 	p.c.loop, p.c.ended = l, func() {}
 	l.connections.Add(1)
 	l.add(p.c)
@@ -72,12 +80,17 @@ func socketPair(t *testing.T, buffer int) (leg *Conn, end int) {
 	return NewConn(c), fds[1]
 }
 
-// exit lets go of everything, however far the play has come.
-func (p *rehearsal) exit() {
+// leave lets go of the connection, however far the play has come.
+func (p *rehearsal) leave() {
 	p.c.finish()
 	for _, fd := range p.ends {
 		unix.Close(fd)
 	}
+}
+
+// exit lets go of the loop, too.
+func (p *rehearsal) exit() {
+	p.leave()
 	p.loop.pipes.close()
 	unix.Close(p.loop.event)
 	p.loop.park.close()
@@ -282,7 +295,11 @@ func TestOrders(t *testing.T) {
 			for p.write(up, 50_000) > 0 {
 			}
 			p.look()
-			for p.tell(); len(p.loop.ready) > 0; {
+			p.tell()
+			if len(p.loop.ready) == 0 {
+				p.t.Error("all of it was moved in one turn")
+			}
+			for len(p.loop.ready) > 0 {
 				p.tell()
 			}
 			for p.read(up, 50_000) > 0 {
