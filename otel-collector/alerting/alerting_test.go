@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
 	"wsproxy/otel-collector/internal/catalog"
@@ -48,12 +47,8 @@ func known(t *testing.T) *catalog.Catalog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range recorded() {
-		expr, err := parser.NewParser(parser.Options{}).ParseExpr(r.Expr)
-		if err != nil {
-			t.Fatalf("%s: %v", r.Record, err)
-		}
-		c.Add(r.Record, catalog.Labels(expr)...)
+	if err := c.Recorded(root); err != nil {
+		t.Fatal(err)
 	}
 	return c
 }

@@ -83,27 +83,3 @@ func TestEveryCauseAndReasonIsExplained(t *testing.T) {
 		t.Errorf("failures.md: %q of %d are not explained", missing, len(sets["error.type"]))
 	}
 }
-
-// Metrics and labels that a runbook tells to look at exist.
-func TestRunbooksNameWhatExists(t *testing.T) {
-	c := known(t)
-	word := regexp.MustCompile(`[^/\w](wsproxy_[a-z0-9_]+)`)
-	labels := regexp.MustCompile(`^wsproxy_(route_name|phase_name|close_\w+|egress_type|signal|direction)$`)
-	queries := regexp.MustCompile("(?s)```\n(.+?)```")
-	for name, text := range pages(t) {
-		for _, m := range word.FindAllStringSubmatch(text, -1) {
-			if metric := m[1]; !labels.MatchString(metric) && !strings.HasSuffix(metric, "_") && c.Check(metric) != nil && c.Check(metric+"_count") != nil {
-				t.Errorf("%s: wsproxy has no metric %s", name, metric)
-			}
-		}
-		for _, m := range queries.FindAllStringSubmatch(text, -1) {
-			query := strings.TrimSpace(strings.NewReplacer(`"ROUTE"`, `"chat"`, `"PHASE"`, `"proxy"`).Replace(m[1]))
-			if strings.Contains(query, "__name__") {
-				continue
-			}
-			if err := c.Query(query, ""); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-	}
-}

@@ -17,6 +17,8 @@ import (
 type Catalog struct {
 	metrics map[string]map[string]bool
 	values  map[string][]string // of labels with a closed set
+	names   map[string]bool     // of everything, as the schema and as Prometheus spells it
+	foreign []string            // what names of libraries begin with
 }
 
 // schema is what is read of wsproxy's.
@@ -29,6 +31,8 @@ type schema struct {
 		Name, Instrument, Unit string
 		Attributes             []string
 	}
+	Libraries []struct{ Prefix string }
+	Events    []struct{ Name string }
 }
 
 // server is what is read of Prometheus' configuration.
@@ -54,36 +58,42 @@ func Read(root string) (*Catalog, error) {
 	}
 	c := &Catalog{metrics: make(map[string]map[string]bool), values: make(map[string][]string)}
 	for _, a := range s.Attributes {
-		if len(a.Values) == 0 {
-			continue
-		}
 		label, err := Label(a.Name)
 		if err != nil {
 			return nil, err
 		}
-		c.values[label] = append(a.Values, a.Also...)
+		if len(a.Values) > 0 {
+			c.values[label] = append(a.Values, a.Also...)
+		}
 	}
+	if err := c.metricsOf(&s, &p); err != nil {
+		return nil, err
+	}
+	return c, c.namesOf(&s, &p)
+}
+
+func (c *Catalog) metricsOf(s *schema, p *server) error {
 	namer := otlptranslator.NewMetricNamer("", p.OTLP.Strategy)
 	for _, m := range s.Metrics {
 		kind, ok := kinds()[m.Instrument]
 		if !ok {
-			return nil, fmt.Errorf("%s: unknown instrument %q", m.Name, m.Instrument)
+			return fmt.Errorf("%s: unknown instrument %q", m.Name, m.Instrument)
 		}
 		name, err := namer.Build(otlptranslator.Metric{Name: m.Name, Unit: m.Unit, Type: kind})
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", m.Name, err)
+			return fmt.Errorf("%s: %w", m.Name, err)
 		}
 		labels := map[string]bool{"job": true, "instance": true}
 		for _, a := range append(m.Attributes, p.OTLP.Promoted...) {
 			label, err := Label(a)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			labels[label] = true
 		}
 		c.translated(name, kind, labels)
 	}
-	return c, nil
+	return nil
 }
 
 func kinds() map[string]otlptranslator.MetricType {

@@ -56,3 +56,42 @@ func TestQueryProblemsAreFound(t *testing.T) {
 		})
 	}
 }
+
+func TestStrangeNamesAreFound(t *testing.T) {
+	c, err := Read("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Recorded("../../.."); err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]struct{ text, want string }{
+		"right": {"`wsproxy.io` by `wsproxy.direction`, wsproxy_io_bytes_total{wsproxy_direction=\"upstream\"}, wsproxy_phase_duration_seconds, " +
+			"http.route, http_server_request_duration_seconds_count and wsproxy.connection.stalled.", ""},
+		"right beginnings":  {"`wsproxy.worker.*`, `wsproxy_worker_`, `otel.sdk.*`, process.*", ""},
+		"right recorded":    {"job_route:wsproxy_closes:rate5m", ""},
+		"no names":          {"wsproxy, wsproxy.yaml, /run/wsproxy.sock, ./wsproxy.go, error.", ""},
+		"attribute":         {"`wsproxy.close.reason`", "wsproxy.close.reason"},
+		"without its unit":  {"rate(wsproxy_io_total[5m])", "wsproxy_io_total"},
+		"label":             {`wsproxy_messages_total{wsproxy_route="chat"}`, "wsproxy_route"},
+		"at a line's begin": {"text\nwsproxy_messages_count", "wsproxy_messages_count"},
+		"recorded":          {"job_route:wsproxy_closes:rate9m", "job_route:wsproxy_closes:rate9m"},
+		"of a convention":   {"http.server.duration and http_server_duration_seconds", "http.server.duration, http_server_duration_seconds"},
+		"beginning of none": {"`wsproxy.workers.*`", "wsproxy.workers"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := strings.Join(c.Strange(tc.text), ", "); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestQuotedQueriesAreFound(t *testing.T) {
+	page := "Look at `wsproxy_io_bytes_total`, `rate(wsproxy_io_bytes_total[5m])` and\n```\nsum(wsproxy_connection_active)\n```\n```console\n$ wsproxy serve (wsproxy_x)\n```\n"
+	want := "rate(wsproxy_io_bytes_total[5m]); sum(wsproxy_connection_active)"
+	if got := strings.Join(Quoted(page), "; "); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
