@@ -113,7 +113,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			}
 			if _, err := os.Stat(path); err != nil {
 				t.Errorf("%s: %s is not there", file, m[1])
-			} else if heading != "" && !slices.Contains(headings(string(readFile(t, path))), heading) {
+			} else if heading != "" && !slices.Contains(catalog.Headings(string(readFile(t, path))), heading) {
 				t.Errorf("%s: %s has no heading #%s", file, target, heading)
 			}
 		}
@@ -121,14 +121,4 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	if links < 20 {
 		t.Errorf("got %d links, want more: they are not found", links)
 	}
-}
-
-// headings are a page's, as links name them.
-func headings(page string) []string {
-	var all []string
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(page, -1) {
-		plain := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(m[1]), "")
-		all = append(all, strings.ReplaceAll(plain, " ", "-"))
-	}
-	return all
 }

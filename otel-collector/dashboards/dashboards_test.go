@@ -6,10 +6,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"wsproxy/otel-collector/internal/catalog"
 )
 
 const folder = "../grafana/dashboards"
@@ -144,6 +147,27 @@ func TestEveryPanelExplainsItself(t *testing.T) {
 			}
 			if p.Description == "" || p.FieldConfig.Defaults.Unit == "" || len(p.Targets) == 0 {
 				t.Errorf("%s, %s: got description %q, unit %q and %d queries, want all", file, p.Title, p.Description, p.FieldConfig.Defaults.Unit, len(p.Targets))
+			}
+		}
+	}
+}
+
+// Of every panel a page says what to do.
+func TestEveryPanelHasItsPage(t *testing.T) {
+	named := regexp.MustCompile(`\n\nWhat to do: (docs/[\w/.]+\.md)(?:#([\w-]+))?$`)
+	for file, b := range boards(t) {
+		for _, p := range b.Panels {
+			if p.Type == "row" {
+				continue
+			}
+			page := named.FindStringSubmatch(p.Description)
+			if page == nil {
+				t.Errorf("%s, %s: got %q, want the name of a page at its end", file, p.Title, p.Description)
+				continue
+			}
+			text, err := os.ReadFile(filepath.Join("../..", page[1]))
+			if err != nil || page[2] != "" && !slices.Contains(catalog.Headings(string(text)), page[2]) {
+				t.Errorf("%s, %s: there is no %s %s: %v", file, p.Title, page[1], page[2], err)
 			}
 		}
 	}

@@ -19,10 +19,13 @@ const (
 	statWidth, statHeight   = 4, 5
 )
 
-// what is a panel's text: what it shows, and how to read it.
+// what is a panel's text: what it shows, how to read it, and the page under docs that says what to do.
 type what struct {
-	title, description, unit string
+	title, description, page, unit string
 }
+
+// text is the description with the page. Nobody knows where a user reads the pages, so it is a path in the repository.
+func (w what) text() string { return w.description + "\n\nWhat to do: docs/" + w.page }
 
 // What the queries leave to the variables. Of the metrics without a route, only the process can be chosen.
 const (
@@ -63,7 +66,7 @@ func now(query, legend string) *prometheus.DataqueryBuilder {
 
 func graph(w what, queries ...*prometheus.DataqueryBuilder) *timeseries.PanelBuilder {
 	p := timeseries.NewPanelBuilder().
-		Title(w.title).Description(w.description).Unit(w.unit).
+		Title(w.title).Description(w.text()).Unit(w.unit).
 		Datasource(metrics()).Span(graphWidth).Height(graphHeight).
 		Min(0).LineWidth(1).FillOpacity(10).ShowPoints(common.VisibilityModeNever).
 		Legend(common.NewVizLegendOptionsBuilder().
@@ -85,7 +88,7 @@ func heat(w what, histogram, where string) *heatmap.PanelBuilder {
 	query := over(`sum by (le) (increase(`+histogram+`_bucket`+where+`[$__rate_interval]))`, "{{le}}").
 		Format(prometheus.PromQueryFormatHeatmap).Exemplar(true)
 	return heatmap.NewPanelBuilder().
-		Title(w.title).Description(w.description).Unit(w.unit).
+		Title(w.title).Description(w.text()).Unit(w.unit).
 		Datasource(metrics()).Span(graphWidth).Height(graphHeight).
 		YAxis(heatmap.NewYAxisConfigBuilder().Unit(w.unit)).
 		WithTarget(query.RefId(reference(0)))
@@ -99,7 +102,7 @@ func stacked(p *timeseries.PanelBuilder) *timeseries.PanelBuilder {
 // number is a value with its past behind it.
 func number(w what, query *prometheus.DataqueryBuilder) *stat.PanelBuilder {
 	return stat.NewPanelBuilder().
-		Title(w.title).Description(w.description).Unit(w.unit).
+		Title(w.title).Description(w.text()).Unit(w.unit).
 		Datasource(metrics()).Span(statWidth).Height(statHeight).
 		ColorMode(common.BigValueColorModeValue).GraphMode(common.BigValueGraphModeArea).Orientation(common.VizOrientationAuto).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).

@@ -125,3 +125,18 @@ func Quoted(page string) []string {
 	}
 	return queries
 }
+
+var (
+	heading  = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	unlinked = regexp.MustCompile(`[^\w\- ]`)
+)
+
+// Headings are a page's, as links name them.
+func Headings(page string) []string {
+	var all []string
+	for _, m := range heading.FindAllStringSubmatch(page, -1) {
+		plain := unlinked.ReplaceAllString(strings.ToLower(m[1]), "")
+		all = append(all, strings.ReplaceAll(plain, " ", "-"))
+	}
+	return all
+}
