@@ -82,32 +82,62 @@ func TestTextsHaveTheirLabels(t *testing.T) {
 	}
 }
 
-// promtool runs them end to end; here it is seen that no alert was forgotten.
-func TestEveryAlertHasItsTest(t *testing.T) {
-	text, err := os.ReadFile("testdata/rules.test.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		Tests []struct {
-			Alerts []struct {
-				Name string      `yaml:"alertname"`
-				Want []yaml.Node `yaml:"exp_alerts"`
-			} `yaml:"alert_rule_test"`
-		}
-	}
-	if err := yaml.Unmarshal(text, &file); err != nil {
-		t.Fatal(err)
-	}
-	fires := make(map[string]bool)
-	for _, test := range file.Tests {
-		for _, a := range test.Alerts {
-			fires[a.Name] = fires[a.Name] || len(a.Want) > 0
-		}
-	}
+// promtool runs them end to end; here it is seen that none was forgotten: each alert fires in one and keeps quiet in another, each recorded
+// series has a value.
+func TestEveryRuleHasItsTests(t *testing.T) {
+	fires, quiet, valued := tested(t)
 	for _, a := range alerts() {
 		if !fires[a.name] {
 			t.Errorf("%s: no test in which it fires", a.name)
 		}
+		if !quiet[a.name] {
+			t.Errorf("%s: no test in which it does not fire", a.name)
+		}
 	}
+	for _, r := range recorded() {
+		if !valued[r.Record] {
+			t.Errorf("%s: no test of its value", r.Record)
+		}
+	}
+}
+
+// tested reads which rules promtool's tests judge.
+func tested(t *testing.T) (fires, quiet, valued map[string]bool) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.test.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("got %q, %v, want tests", files, err)
+	}
+	fires, quiet, valued = make(map[string]bool), make(map[string]bool), make(map[string]bool)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file struct {
+			Tests []struct {
+				Alerts []struct {
+					Name string      `yaml:"alertname"`
+					Want []yaml.Node `yaml:"exp_alerts"`
+				} `yaml:"alert_rule_test"`
+				Queries []struct {
+					Expr string
+					Want []yaml.Node `yaml:"exp_samples"`
+				} `yaml:"promql_expr_test"`
+			}
+		}
+		if err := yaml.Unmarshal(text, &file); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range file.Tests {
+			for _, a := range test.Alerts {
+				fires[a.Name] = fires[a.Name] || len(a.Want) > 0
+				quiet[a.Name] = quiet[a.Name] || len(a.Want) == 0
+			}
+			for _, q := range test.Queries {
+				valued[q.Expr] = valued[q.Expr] || len(q.Want) > 0
+			}
+		}
+	}
+	return fires, quiet, valued
 }

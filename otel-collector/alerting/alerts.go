@@ -12,6 +12,10 @@ const (
 	budget    = 1 - objective
 )
 
+// fresh is how old a state may be. What is pushed has no end, so Prometheus holds the last word of a process that is gone for true for five
+// minutes: one that drained for a moment and ended would be stuck.
+const fresh = "[2m]"
+
 // alerts are in the order in which one would read them.
 func alerts() []alert {
 	return slices.Concat(ofHandshakes(), ofUpstreams(), ofOpenConnections(), ofTheProcess())
@@ -113,7 +117,7 @@ func ofTheProcess() []alert {
 			"The former one stays in force. Whoever changed the file may think otherwise.",
 		},
 		{
-			"WsproxyNoData", `absent(wsproxy_system_status)`, 5 * time.Minute, page,
+			"WsproxyNoData", `absent_over_time(wsproxy_system_status` + fresh + `)`, 5 * time.Minute, page,
 			"No wsproxy reports",
 			"No process runs, or its metrics don't reach Prometheus. Every other alert is blind.",
 		},
@@ -130,7 +134,8 @@ func ofTheProcess() []alert {
 			"What is over the limit is added up in one series. Labels are from closed sets: too many routes or targets are configured, or it is a fault of ours.",
 		},
 		{
-			"WsproxyDrainStuck", `sum by (job, service_instance_id) (wsproxy_system_status{wsproxy_system_state="draining"}) > 0`, 5 * time.Minute, ticket,
+			"WsproxyDrainStuck",
+			`sum by (job, service_instance_id) (last_over_time(wsproxy_system_status{wsproxy_system_state="draining"}` + fresh + `)) > 0`, 5 * time.Minute, ticket,
 			"{{ $labels.service_instance_id }} has been draining for minutes",
 			"Connections don't leave by themselves, and drain.timeout is long or does not end them.",
 		},
