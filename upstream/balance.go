@@ -35,7 +35,7 @@ func (p *Pool) choose(q Request, now time.Time) *endpoint {
 }
 
 // candidates are the endpoints of the best priority that has any to offer. Those that could not be
-// reached a moment ago are left out while there are others: a target that has just died has the fewest
+// reached a moment ago, or left in the handshake, are left out while there are others: a target that has just died has the fewest
 // connections of all. Where no other is left, ejected ones are better than none: that they will fail
 // again is a guess. Unhealthy ones never are.
 func (p *Pool) candidates(tried []string, now time.Time) []*endpoint {

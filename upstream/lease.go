@@ -46,7 +46,7 @@ func (l *Lease) Failed(f *lifecycle.Failure) {
 		switch {
 		case f == nil || opened:
 		case blamed(f, e.egress):
-			if f.Phase == lifecycle.PhaseConnect {
+			if f.Phase == lifecycle.PhaseConnect || f.Reason == lifecycle.ReasonUpstreamGone { // a dying one may still accept
 				e.passed.avoid = now.Add(avoidance)
 			}
 			l.pool.failed(e, &e.passed.dial, f, now)
@@ -112,7 +112,7 @@ type Passive struct {
 	Share    float64       // of all addresses, 0 to 1, that may be out at the same time
 }
 
-// avoidance is how long a target that could not be reached is the last choice.
+// avoidance is how long a target that could not be reached, or left in the handshake, is the last choice.
 const avoidance = time.Second
 
 // runGap is the time between two failures that do not belong together.

@@ -29,43 +29,57 @@ func fails(t *testing.T, p *Pool, name string, why lifecycle.Reason) {
 }
 
 // A target that has just died has the fewest connections of all, and must not get all new ones for it. A
-// connection that was refused goes on to another target whatever the budget.
+// connection that was refused goes on to another target whatever the budget. One that a dying target accepted and
+// left was sent: it is not, but the next ones know.
 func TestDeadTargetAttractsNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := NewPool(Settings{Targets: named("a", "b", "c")})
-		for range 30 {
-			must(t, p, Request{}).Opened()
+	for _, c := range []struct {
+		name    string
+		failure *lifecycle.Failure
+		again   bool // at another target, without budget
+	}{
+		{"refused", failedWith(lifecycle.ReasonConnectionRefused), true},
+		{"left in the handshake", &lifecycle.Failure{Phase: lifecycle.PhaseUpgrade, Reason: lifecycle.ReasonUpstreamGone}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { playDeadTarget(t, c.failure, c.again) }) })
+	}
+}
+
+func playDeadTarget(t *testing.T, why *lifecycle.Failure, again bool) {
+	p := NewPool(Settings{Targets: named("a", "b", "c")})
+	for range 30 {
+		must(t, p, Request{}).Opened()
+	}
+	for _, target := range []string{"b", "c"} { // all have as many, and now a has none
+		for range 10 {
+			must(t, p, at(target)).Opened()
 		}
-		for _, target := range []string{"b", "c"} { // all have as many, and now a has none
-			for range 10 {
-				must(t, p, at(target)).Opened()
-			}
+	}
+	first := must(t, p, Request{})
+	if first.At.Target != "a" {
+		t.Fatalf("got %s, want a", first.At.Target)
+	}
+	first.Failed(why)
+	for range 50 {
+		if got := must(t, p, Request{}).At.Target; got == "a" {
+			t.Error("got the target that was not there a moment ago")
 		}
-		first := must(t, p, Request{})
-		if first.At.Target != "a" {
-			t.Fatalf("got %s, want a", first.At.Target)
+		if !again {
+			continue
 		}
-		refused := failedWith(lifecycle.ReasonConnectionRefused)
-		first.Failed(refused)
-		for range 50 {
-			if got := must(t, p, Request{}).At.Target; got == "a" {
-				t.Error("got the target that was not there a moment ago")
-			}
-			if _, ok := p.Pick(Request{Tried: []string{first.ID}, Failed: refused}); !ok {
-				t.Error("got no target for a connection that was refused")
-			}
+		if _, ok := p.Pick(Request{Tried: []string{first.ID}, Failed: why}); !ok {
+			t.Error("got no target for a connection that was refused")
 		}
-		if got := p.Status().Retries; got != 0 {
-			t.Errorf("got %d retries that need budget, want none", got)
-		}
-		time.Sleep(avoidance)
-		if got := must(t, p, Request{}).At.Target; got != "a" {
-			t.Errorf("a second later: got %s, want a", got)
-		}
-		alone := NewPool(Settings{Targets: named("a")})
-		must(t, alone, Request{}).Failed(refused)
-		must(t, alone, Request{})
-	})
+	}
+	if got := p.Status().Retries; got != 0 {
+		t.Errorf("got %d retries that need budget, want none", got)
+	}
+	time.Sleep(avoidance)
+	if got := must(t, p, Request{}).At.Target; got != "a" {
+		t.Errorf("a second later: got %s, want a", got)
+	}
+	alone := NewPool(Settings{Targets: named("a")})
+	must(t, alone, Request{}).Failed(why)
+	must(t, alone, Request{})
 }
 
 // TestWhatCounts plays connections to one of two targets: three failures in a row eject it.
