@@ -63,6 +63,7 @@ func TestEndToEnd(t *testing.T) {
 		{"secrets", h.secrets},
 		{"dashboards", h.dashboards},
 		{"rules", h.rules},
+		{"overlays", h.overlays},
 		{"upstreams", h.upstreams},
 		{"drain", h.drain},
 		{"forced stop", h.forcedStop},

@@ -21,9 +21,13 @@ const (
 	composeFile = root + "/docker-compose.yml"
 )
 
-func loadProject(t *testing.T, file string) *types.Project {
+// whole is the stack without overlays.
+var whole = []string{composeFile}
+
+// loadProject reads files as `docker compose -f … -f …` does, with variables as NAME=VALUE.
+func loadProject(t *testing.T, files []string, variables ...string) *types.Project {
 	t.Helper()
-	options, err := cli.NewProjectOptions([]string{file}, cli.WithName("wsproxy"), cli.WithResolvedPaths(true))
+	options, err := cli.NewProjectOptions(files, cli.WithName("wsproxy"), cli.WithEnv(variables), cli.WithResolvedPaths(true))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +58,7 @@ func rules() []rule {
 }
 
 func TestServicesFollowTheRules(t *testing.T) {
-	p := loadProject(t, composeFile)
+	p := loadProject(t, whole)
 	for _, want := range []string{"wsproxy", "demo-upstream", "otel-collector", "jaeger", "prometheus", "grafana"} {
 		if _, ok := p.Services[want]; !ok {
 			t.Errorf("got no service %s", want)
@@ -216,7 +220,7 @@ services:
 			}
 			var broken []string
 			for _, r := range rules() {
-				if r.wrong(loadProject(t, file).Services["a"]) != "" {
+				if r.wrong(loadProject(t, []string{file}).Services["a"]) != "" {
 					broken = append(broken, r.name)
 				}
 			}
@@ -229,7 +233,7 @@ services:
 
 func TestImagesAndPortsAreOnesOwn(t *testing.T) {
 	images, ports := make(map[string]string), make(map[string]string)
-	for name, s := range loadProject(t, composeFile).Services {
+	for name, s := range loadProject(t, whole).Services {
 		if other := images[s.Image]; other != "" && s.Build != nil {
 			t.Errorf("%s and %s are built as %s: two builds of one name at a time can fail", name, other, s.Image)
 		}

@@ -22,7 +22,7 @@ func build(t *testing.T) string {
 }
 
 func TestProgramTakesWhatTheStackGivesIt(t *testing.T) {
-	program, p := build(t), loadProject(t, composeFile)
+	program, p := build(t), loadProject(t, whole)
 	run := func(t *testing.T, s types.ServiceConfig, arguments ...string) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), program, arguments...)

@@ -16,7 +16,7 @@ import (
 
 // The image reads its configuration where docker-compose.yml puts it.
 func TestConfigurationIsWhereTheImageLooks(t *testing.T) {
-	for _, v := range loadProject(t, composeFile).Services["wsproxy"].Volumes {
+	for _, v := range loadProject(t, whole).Services["wsproxy"].Volumes {
 		if v.Target == "/etc/wsproxy/wsproxy.yaml" {
 			return
 		}
@@ -26,7 +26,7 @@ func TestConfigurationIsWhereTheImageLooks(t *testing.T) {
 
 // Hosts in the mounted configuration are services.
 func TestConfigurationNamesServices(t *testing.T) {
-	p := loadProject(t, composeFile)
+	p := loadProject(t, whole)
 	address := regexp.MustCompile(`\b([a-z][a-z-]+):(\d{4,5})\b`)
 	found := 0
 	for name, s := range p.Services {
@@ -70,7 +70,7 @@ func TestGrafanaFindsItsDashboards(t *testing.T) {
 		Providers []struct{ Options struct{ Path string } }
 	}
 	readYAML(t, "grafana/providers/wsproxy.yaml", &file)
-	grafana := loadProject(t, composeFile).Services["grafana"]
+	grafana := loadProject(t, whole).Services["grafana"]
 	paths := []string{*grafana.Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]}
 	for _, p := range file.Providers {
 		paths = append(paths, p.Options.Path)
@@ -96,7 +96,7 @@ func TestDrainFitsIntoTheGracePeriod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grace := loadProject(t, composeFile).Services["wsproxy"].StopGracePeriod
+	grace := loadProject(t, whole).Services["wsproxy"].StopGracePeriod
 	// What is left is for connections that were cut and for telemetry.
 	if grace == nil || time.Duration(*grace) < drain+10*time.Second {
 		t.Errorf("got stop_grace_period %v, want 10s more than drain.timeout, %v", grace, drain)

@@ -141,3 +141,14 @@ func tested(t *testing.T) (fires, quiet, valued map[string]bool) {
 	}
 	return fires, quiet, valued
 }
+
+// The collector's tail sampling and the alert mean the same by a close that nobody wanted.
+func TestTailSamplingKnowsWantedCloses(t *testing.T) {
+	text, err := os.ReadFile("../tail-sampling.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), `"^(`+normal+`)$"`) {
+		t.Errorf("tail-sampling.yaml does not leave out %s", normal)
+	}
+}
