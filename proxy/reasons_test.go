@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"wsproxy/lifecycle"
+	"wsproxy/lifecycle/ledger"
 	"wsproxy/tlsconf"
 )
 
@@ -153,15 +154,15 @@ func (s scenario) run(t *testing.T) {
 	if s.phase == lifecycle.PhaseTLSAccept {
 		w.listener.TLS = newAuthority(t).server(tlsconf.Server{}, nil)
 	}
-	var steps journalOfSteps
+	var steps ledger.Ledger
 	if s.phase != lifecycle.PhaseUpgrade || s.reason != lifecycle.ReasonInternal { // there a step is lost to the fault
-		steps.lenient = true
+		steps.Lenient = true
 		w.server.Registry.Observers = append(w.server.Registry.Observers, &steps)
 	}
 	w.start()
 	s.happen(w)
 	time.Sleep(time.Minute)
-	steps.check(t)
+	steps.Check(t)
 	w.journal.mu.Lock()
 	outcomes := slices.DeleteFunc(slices.Clone(w.journal.outcomes), func(o lifecycle.Outcome) bool { return o.Kind == lifecycle.OutcomeUnused })
 	w.journal.mu.Unlock()

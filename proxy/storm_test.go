@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wsproxy/lifecycle"
+	"wsproxy/lifecycle/ledger"
 	"wsproxy/proxy/relay"
 )
 
@@ -71,7 +72,7 @@ func TestEveryConnectionIsAccountedFor(t *testing.T) {
 		w.route.Policy = relay.Policy{Idle: 15 * time.Second, Write: time.Second}
 		w.targets[0].script = fickle(rand.New(rand.NewPCG(1, 1)))
 		w.targets[1].script = fickle(rand.New(rand.NewPCG(1, 2)))
-		var began journalOfSteps
+		var began ledger.Ledger
 		w.server.Registry.Observers = append(w.server.Registry.Observers, &began)
 		w.start()
 		var all sync.WaitGroup
@@ -96,14 +97,15 @@ func TestEveryConnectionIsAccountedFor(t *testing.T) {
 			t.Error(err)
 		}
 		w.settled()
-		began.check(t)
+		began.Check(t)
 		if got := w.server.Registry.Snapshot().Open(); got != 0 {
 			t.Errorf("open: got %d, want 0", got)
 		}
+		kinds := began.Sums().Kinds
 		for _, k := range []lifecycle.OutcomeKind{
 			lifecycle.OutcomeClosed, lifecycle.OutcomeRejected, lifecycle.OutcomeFailed, lifecycle.OutcomeUnused, lifecycle.OutcomeDismissed,
 		} {
-			if began.kinds[k] == 0 {
+			if kinds[k] == 0 {
 				t.Errorf("%s: got none, want some", k)
 			}
 		}

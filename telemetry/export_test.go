@@ -25,47 +25,21 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"wsproxy/internal/otlpsink"
 	"wsproxy/lifecycle"
 )
 
 // fakeCollector takes OTLP over HTTP and keeps what it got, by path.
-type fakeCollector struct {
-	*httptest.Server
-	mu     sync.Mutex
-	bodies map[string]*bytes.Buffer
-	header http.Header
-}
+type fakeCollector struct{ *otlpsink.Sink }
 
 func newFakeCollector(t *testing.T) *fakeCollector {
-	c := &fakeCollector{bodies: make(map[string]*bytes.Buffer)}
-	c.Server = httptest.NewServer(http.HandlerFunc(c.take))
+	c := &fakeCollector{otlpsink.Start()}
 	t.Cleanup(c.Close)
 	return c
 }
 
-func (c *fakeCollector) take(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.bodies[r.URL.Path] == nil {
-		c.bodies[r.URL.Path] = new(bytes.Buffer)
-	}
-	c.bodies[r.URL.Path].Write(body)
-	c.header = r.Header
-}
-
 // got is everything that arrived for a path, or for all.
-func (c *fakeCollector) got(path string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all strings.Builder
-	for p, b := range c.bodies {
-		if path == "" || path == p {
-			all.WriteString(b.String())
-		}
-	}
-	return all.String()
-}
+func (c *fakeCollector) got(path string) string { return string(c.Got(path)) }
 
 // await waits until text has arrived for a path.
 func (c *fakeCollector) await(t *testing.T, path, text string) {
@@ -230,7 +204,7 @@ func TestBlockExportsAllSignals(t *testing.T) {
 			}
 		}
 	}
-	if got := c.header.Get("X-Token"); got != "t0ken" {
+	if got := c.Header().Get("X-Token"); got != "t0ken" {
 		t.Errorf("header: got %q, want the block's", got)
 	}
 	if strings.Contains(c.got(""), "connection closed") {
