@@ -341,6 +341,49 @@ func TestForwardClientLeavesDuringDial(t *testing.T) {
 	}
 }
 
+// A client of a tunnel that leaves before its WebSocket has its answer is not waited for, and what one that stays
+// says meanwhile is not lost.
+func TestForwardClientDuringUpgradeInTunnel(t *testing.T) {
+	const frame = "\x81\x82\x00\x00\x00\x00hi"
+	for name, leaves := range map[string]func(*memnet.Conn) error{"stays": nil, "closes": (*memnet.Conn).Close, "resets": (*memnet.Conn).Reset} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, _ := newForwardWorld(t)
+				w.targets[0].script = func(p *peer) {
+					p.awaitHead()
+					time.Sleep(3 * time.Second)
+					replying(switching())(p)
+				}
+				w.start()
+				p := w.send(connectHead())
+				p.write(t, request()+frame)
+				time.Sleep(time.Second)
+				p.write(t, frame)
+				time.Sleep(time.Second)
+				if leaves != nil {
+					leaves(p.conn)
+					synctest.Wait()
+					if got, want := w.journal.ends(), "failed 0 client_gone"; got != want {
+						t.Errorf("got %q, want %q", got, want)
+					}
+					w.settled()
+					return
+				}
+				p.write(t, frame)
+				time.Sleep(2 * time.Second)
+				p.write(t, frame)
+				synctest.Wait()
+				if got := w.received(); !strings.HasSuffix(got, "\r\n\r\n"+strings.Repeat(frame, 4)) {
+					t.Errorf("upstream: got %q, want all four messages", got)
+				}
+				if got, want := p.String(), granted+switchingBack(); got != want {
+					t.Errorf("client: got %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
 func TestForwardResetIsPassedOn(t *testing.T) {
 	for name, cause := range map[string]string{"client": "client_reset", "upstream": "upstream_reset"} {
 		t.Run(name, func(t *testing.T) {

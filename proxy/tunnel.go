@@ -189,7 +189,13 @@ func (t *tunnel) upgrade(ctx context.Context, s sensed) {
 	})
 	t.handed = true
 	client := t.client
-	u.finish(ctx, newTunnelWriter(client, s.early[lifecycle.Upstream][s.head:]))
+	ctx, gone := context.WithCancelCause(ctx)
+	defer gone(nil)
+	w := newTunnelWriter(client, s.early[lifecycle.Upstream][s.head:])
+	w.attend(gone) // as net/http does for a request of its own
+	defer w.leave()
+	u.finish(ctx, w)
+	w.leave()
 	if !u.handed {
 		t.in.seat.linger()
 		linger(client)

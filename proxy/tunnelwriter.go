@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 type tunnelWriter struct {
 	conn   net.Conn
 	early  []byte // what came behind the request
+	ahead  *ahead // looks whether the client is still there; nil: nobody does
 	header http.Header
 	wrote  bool
 }
@@ -43,8 +45,20 @@ func (w *tunnelWriter) Write(b []byte) (int, error) {
 	return w.conn.Write(b)
 }
 
+// attend has gone called if the client leaves before it has its answer, until leave.
+func (w *tunnelWriter) attend(gone context.CancelCauseFunc) { w.ahead = readAhead(w.conn, gone) }
+
+// leave keeps what the client has said meanwhile.
+func (w *tunnelWriter) leave() {
+	if w.ahead != nil {
+		w.early = append(w.early, w.ahead.stop()...)
+		w.ahead = nil
+	}
+}
+
 // Hijack implements http.Hijacker.
 func (w *tunnelWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.leave()
 	r := bufio.NewReaderSize(bytes.NewReader(w.early), max(len(w.early), 16))
 	r.Peek(len(w.early)) // so that they are buffered
 	return w.conn, bufio.NewReadWriter(r, bufio.NewWriterSize(w.conn, 16)), nil
