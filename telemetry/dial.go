@@ -50,9 +50,9 @@ func (w *watcher) tried(s *lifecycle.Step, t *lifecycle.Try) context.Context {
 	reason, ended := t.Reason(), t.Ended
 	if ended.IsZero() { // given up with the phase
 		ended = s.Ended
-		if s.Failure != nil {
-			reason = s.Reason()
-		}
+	}
+	if s.Failure != nil && reason == lifecycle.ReasonNone { // called off with it
+		reason = s.Reason()
 	}
 	l := make(list, 0, 6)
 	l.peer(t.Address)

@@ -90,14 +90,15 @@ func newMetrics(s *Settings) *metrics {
 	return m
 }
 
-// observe is called once per reader and collection.
+// observe is called once per reader and collection. Connections go on meanwhile, so what comes later in their lives is
+// read first: nobody ever sees more ends than beginnings.
 func (m *metrics) observe(o metric.Observer, on *instruments) {
-	m.unuseds.observe(o, on.connectionUnused)
-	m.accepts.observe(o, on.connectionAccepted)
-	m.opens.observe(o, on.connectionOpened)
+	m.closes.observe(o, on.connectionCloses)
 	m.failures.observe(o, on.connectionFailed)
 	m.refusals.observe(o, on.connectionRejected)
-	m.closes.observe(o, on.connectionCloses)
+	m.opens.observe(o, on.connectionOpened)
+	m.accepts.observe(o, on.connectionAccepted)
+	m.unuseds.observe(o, on.connectionUnused)
 	m.retries.observe(o, on.upstreamRetries)
 	m.reloads.observe(o, on.configReloads)
 	m.retransmits.observe(o, on.tcpRetransmits)

@@ -191,6 +191,51 @@ func TestSumsDoNotDipWhenConnectionsClose(t *testing.T) {
 	})
 }
 
+// Collections in the middle of things never have more ends than beginnings.
+func TestNoCollectionHasMoreEndsThanBeginnings(t *testing.T) {
+	h := newHarness(t, Settings{Routes: chat, Ratio: new(0.0), Log: Log{Level: 12}})
+	defer h.close()
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 0; ; n++ {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			h.connect()
+			s := h.accept("203.0.113.7:51000")
+			s.head()
+			fail(s, lifecycle.Step{Phase: lifecycle.PhaseConnect}, lifecycle.ReasonConnectionRefused, 502)
+		}
+	}()
+	for range 300 {
+		data := h.collect()
+		sum := func(name string) (n int) {
+			for _, scope := range data.ScopeMetrics {
+				for _, m := range scope.Metrics {
+					if sums, ok := m.Data.(metricdata.Sum[int64]); ok && m.Name == name {
+						for _, p := range sums.DataPoints {
+							n += int(p.Value)
+						}
+					}
+				}
+			}
+			return n
+		}
+		accepted, opened := sum("wsproxy.connection.accepted"), sum("wsproxy.connection.opened")
+		if failed := sum("wsproxy.connection.failed"); accepted < opened+failed {
+			t.Fatalf("got %d accepted, %d opened and %d failed", accepted, opened, failed)
+		}
+		if closed := sum("wsproxy.connection.closes"); opened < closed {
+			t.Fatalf("got %d opened and %d closed", opened, closed)
+		}
+	}
+	close(over)
+	<-done
+}
+
 func TestRandomHostsPathsAndAgentsDoNotGrowTheMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Settings{Routes: chat, Ratio: new(0.0), Log: Log{Level: 12}})
