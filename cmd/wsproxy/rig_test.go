@@ -163,6 +163,13 @@ func wantClose(t *testing.T, c *websocket.Conn, code int, reason string) {
 // eventually waits for what other goroutines do.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
+	if !within(t, done) {
+		t.Fatalf("%s: not within %s", what, patience)
+	}
+}
+
+// within says whether what other goroutines do is done in time.
+func within(t *testing.T, done func() bool) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -171,9 +178,10 @@ func eventually(t *testing.T, what string, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%s: not within %s", what, patience)
+			return false
 		}
 	}
+	return true
 }
 
 // echoUpstream sends messages back and notes with which codes its connections ended.

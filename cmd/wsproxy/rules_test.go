@@ -48,13 +48,19 @@ type zone struct {
 func (z *zone) ServeDNS(w dns.ResponseWriter, question *dns.Msg) {
 	q := question.Question[0]
 	reply := new(dns.Msg).SetReply(question)
+	reply.RecursionAvailable = true // or Go does not believe that there is nothing
+	name := strings.TrimSuffix(q.Name, ".")
 	z.mu.Lock()
-	if all := z.answers[strings.TrimSuffix(q.Name, ".")]; q.Qtype == dns.TypeA && len(all) > 0 {
+	all, known := z.answers[name]
+	if !known {
+		reply.Rcode = dns.RcodeNameError
+	}
+	if q.Qtype == dns.TypeA && len(all) > 0 {
 		for _, a := range all[0] {
 			reply.Answer = append(reply.Answer, &dns.A{Hdr: dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET}, A: net.ParseIP(a)})
 		}
 		if len(all) > 1 {
-			z.answers[strings.TrimSuffix(q.Name, ".")] = all[1:]
+			z.answers[name] = all[1:]
 		}
 	}
 	z.mu.Unlock()

@@ -26,7 +26,7 @@ type Sums struct {
 	Kinds    map[lifecycle.OutcomeKind]int
 	Causes   map[lifecycle.Cause]int
 	Failures map[Failed]int // of connections, those that were refused included
-	Phases   map[Failed]int // of phases: a connection that is dialled again has several
+	Phases   map[Failed]int // of phases: a connection that is dialled again has several, one without a request none
 }
 
 // Ledger is a lifecycle.Observer. The zero value is ready.
@@ -79,6 +79,7 @@ type entry struct {
 	open       lifecycle.Phase // that has begun and not ended
 	opened     bool
 	failed     map[int]int // failing phases by attempt
+	phases     []Failed
 	done       bool
 }
 
@@ -105,9 +106,7 @@ func (e *entry) End(_ context.Context, s *lifecycle.Step) {
 	if e.failed[s.Attempt]++; e.failed[s.Attempt] > 1 {
 		e.complain("attempt %d fails twice", s.Attempt)
 	}
-	e.ledger.mu.Lock()
-	defer e.ledger.mu.Unlock()
-	count(&e.ledger.sums.Phases, Failed{s.Phase, s.Failure.Reason})
+	e.phases = append(e.phases, Failed{s.Phase, s.Failure.Reason})
 }
 
 func (e *entry) Done(o lifecycle.Outcome) {
@@ -131,6 +130,12 @@ func (e *entry) Done(o lifecycle.Outcome) {
 	defer l.mu.Unlock()
 	l.sums.Left++
 	count(&l.sums.Kinds, o.Kind)
+	if o.Kind == lifecycle.OutcomeUnused || o.Kind == lifecycle.OutcomeDismissed {
+		return
+	}
+	for _, f := range e.phases {
+		count(&l.sums.Phases, f)
+	}
 	switch {
 	case o.Kind == lifecycle.OutcomeClosed:
 		count(&l.sums.Causes, o.Close.Cause)
