@@ -68,6 +68,7 @@ func (s scale) echoes() []load.Workload {
 		{Name: "echo 64 KiB", Kind: load.KindEcho, Connections: 16, Size: 64 << 10},
 		{Name: "fixed rate", Kind: load.KindRate, Connections: 64, Size: smallest, PerSecond: 10_000},
 		{Name: "beside bulk", Kind: load.KindBeside, Connections: 8, Size: smallest, PerSecond: 1000},
+		{Name: "beside bad peers", Kind: load.KindBeside, Connections: 8, Size: smallest, PerSecond: 1000, Bad: true},
 		{Name: wss + "echo", Kind: load.KindEcho, TLS: true, Connections: 64, Size: smallest},
 	}
 	if s.essential {
@@ -91,7 +92,7 @@ func (s scale) compares(w load.Workload, p *peers.Peer, first string) bool {
 		return true
 	}
 	switch w.Name {
-	case "echo", "fixed rate", "beside bulk", "set-up", "stream both ways 16 KiB":
+	case "echo", "fixed rate", "beside bulk", "beside bad peers", "set-up", "stream both ways 16 KiB":
 		return true
 	}
 	return false

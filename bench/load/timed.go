@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"wsproxy/bench/proc"
 	"wsproxy/bench/server"
 	"wsproxy/bench/wire"
 )
@@ -29,7 +30,11 @@ const bulkSize = 16 << 10
 // is from when it should have been sent to when the last packet of its answer came, so that what waits
 // for something slow counts as slow.
 func (w Workload) rate(ctx context.Context, e *Env) (Result, error) {
-	conns, err := e.Target.open(ctx, w.Connections, w.echoPath(), true)
+	path := w.echoPath()
+	if w.Kind == KindBeside {
+		path += "&urgent=1"
+	}
+	conns, err := e.Target.open(ctx, w.Connections, path, true)
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +49,13 @@ func (w Workload) rate(ctx context.Context, e *Env) (Result, error) {
 		}
 		defer closeAll(s.conns)
 		units = s.megabytes
+		if w.Bad {
+			bad, err := besides(ctx, crew, e)
+			if err != nil {
+				return nil, err
+			}
+			defer closeAll(bad)
+		}
 	}
 	clock := newClock(w, time.Now().Add(10*time.Millisecond), e.Warm, e.Window)
 	if w.Kind == KindRate {
@@ -92,8 +104,12 @@ func (t *clock) sent() float64 { return math.Floor(float64(time.Since(t.begin)) 
 // send sends until ctx ends. It sleeps in a thread of its own: timers of the runtime are late by up to a
 // millisecond.
 func (t *clock) send(ctx context.Context, conns []*conn) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	if t.w.Kind == KindBeside {
+		defer proc.Urgent()()
+	} else {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
 	frame := wire.Frame(wire.Binary, make([]byte, t.w.Size), true)
 	for k := 0; ctx.Err() == nil; k++ {
 		if d := time.Until(t.due(k)); d > 0 {

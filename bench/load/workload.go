@@ -17,7 +17,7 @@ const (
 	KindEcho   Kind = "echo"   // each sends a message and waits for it to come back, again and again
 	KindStream Kind = "stream" // each sends, receives or both, without end
 	KindRate   Kind = "rate"   // messages at fixed times, which come back
-	KindBeside Kind = "beside" // the same, beside two bulk streams each way
+	KindBeside Kind = "beside" // the same, beside two bulk streams each way, and sent and answered before all else that goes on at the ends
 	KindSetup  Kind = "setup"  // connect, upgrade, close
 	KindIdle   Kind = "idle"   // are there
 	KindBurst  Kind = "burst"  // all are pushed to at once
@@ -32,6 +32,7 @@ type Workload struct {
 	Size        int  // bytes of a message
 	Up, Down    bool // of a stream
 	PerSecond   int  // messages of KindRate and KindBeside
+	Bad         bool // KindBeside: also beside peers that read slowly, or nothing, or send a byte at a time
 	Base        int  // KindIdle: connections before the memory of the others is measured
 	Bursts      int  // KindBurst
 }
@@ -53,7 +54,7 @@ func (w Workload) Unit() string {
 func (w Workload) Processors() int {
 	switch w.Kind {
 	case KindBeside:
-		return 8
+		return 32 // nobody urgent waits for one
 	case KindRate:
 		return 2 // the thread that keeps time has one
 	}

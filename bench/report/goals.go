@@ -62,6 +62,7 @@ func goals() []goal {
 		{"CPU per set-up, wss", []string{"wss set-up"}, load.CPU, []limit{{nginx, 1}, {bestGo, 0.4}}},
 		{"clients pushed at once, p99", []string{"burst"}, load.P99, []limit{{nginx, 0.5}}},
 		{"small messages beside bulk, p99, ms", []string{"beside bulk"}, load.P99, []limit{{haproxy, 1.2}, {"", 20_000}}},
+		{"small messages beside bad peers, p99, ms", []string{"beside bad peers"}, load.P99, []limit{{"", 20_000}}},
 		{"latency at 10,000 messages/s, p50", []string{"fixed rate"}, load.P50, []limit{{bestPeer, 1.05}}},
 		{"price of telemetry: relay", append([]string{"echo"}, streams("1 KiB")...), load.CPU, []limit{{off, 1.03}}},
 		{"price of telemetry: set-up", []string{"set-up"}, load.CPU, []limit{{off, 1.25}}},

@@ -82,7 +82,7 @@ func (d *document) method() {
 	d.line(`
 - **CPU** is what the proxy's processes have used (user and system time, all threads and workers) for a unit of work: a message that was echoed, a megabyte (10⁶ bytes) that arrived, a connection that was set up and closed with a close handshake. On two cores it says more than the throughput, which is the smaller of what both sides can do. For *direct*, without a proxy, it is what the two ends use.
 - **Ratios** are taken in each round between measurements that lie minutes apart at most; the table has their median, and their lowest and highest in parentheses.
-- **Latencies** are from when a message was due, whether or not the ones before it were answered, to when the kernel took in the last packet of its answer.
+- **Latencies** are from when a message was due, whether or not the ones before it were answered, to when the kernel took in the last packet of its answer. Messages beside others are sent and answered by threads that go before all else on the ends' core (SCHED_RR, if bench is root): what they wait for is the proxy, and not the ends that are busy with the rest. *Bad peers* are, with the two streams both ways of *bulk*, one that reads 4 KiB every 5 ms at both ends while both send all they can, one that reads nothing of what it is sent, and one that sends a byte at a time.
 - **Memory** is the growth of the proxy's proportional set size between two numbers of connections, which includes garbage not yet collected; *live* is what is left of a Go program's heap and stacks after a collection. The kernel's socket buffers are in neither.
 - nginx, HAProxy, Caddy and Traefik have their own defaults for buffers, and no access log. wsproxy has its defaults, too: strict framing, all connections traced and logged. With telemetry it exports traces, metrics (every second) and logs over OTLP to a collector; "telemetry off" is ` + "`OTEL_SDK_DISABLED=true`" + `.
 - ReverseProxy is Go's ` + "`httputil.ReverseProxy`" + ` with nothing around it. wss is wss to the proxy and ws behind it, TLS 1.3, a P-256 certificate, no session resumed.`)
@@ -196,7 +196,7 @@ func number(x float64) string {
 
 func (d *document) ratios() {
 	d.line("\n## Ratios")
-	d.line("Less is better: CPU per unit, memory per connection, p99 of bursts and beside bulk.")
+	d.line("Less is better: CPU per unit, memory per connection, p99 of bursts and beside others.")
 	for _, p := range d.Peers {
 		if !p.Ours {
 			continue

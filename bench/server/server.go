@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package server is the upstream of every measurement: it echoes, swallows, sends without end, pushes to
 // all at once, or checks every byte, as the request's path says. It does as little as can be done for
 // each byte, and trusts its clients: it is no server for anything else.
@@ -20,8 +22,8 @@ import (
 
 // Paths, with their parameters.
 const (
-	PathEcho   = "/echo"   // size: of every message, which comes back unmasked
-	PathStream = "/stream" // size: of every message sent; down=1: sends without end; whatever comes is swallowed
+	PathEcho   = "/echo"   // size: of every message, which comes back unmasked; urgent=1: before all else that goes on
+	PathStream = "/stream" // size: of every message sent; down=1: sends without end; whatever comes is swallowed, slow=1: slowly
 	PathPush   = "/push"   // waits to be pushed to
 	PathPusher = "/pusher" // size: each message received has one pushed to all that wait, and comes back when that is done
 	PathVerify = "/verify" // seed, messages, largest: of a wire.Script each way
@@ -45,6 +47,12 @@ type conn struct {
 	net.Conn
 	buffer []byte
 }
+
+// A slow reader takes a sip now and then: 800 kB/s.
+const (
+	Sip      = 4 << 10
+	SipPause = 5 * time.Millisecond
+)
 
 const (
 	headTimeout = 30 * time.Second // a busy machine is no failure
@@ -108,11 +116,14 @@ func (s *Server) behaviour(target *url.URL) (func(*conn) error, error) {
 	var behave func(*conn) error
 	switch target.Path {
 	case PathEcho:
-		size := number("size")
+		size, urgent := number("size"), query.Get("urgent") == "1"
 		behave = func(c *conn) error { return echo(c, size) }
+		if urgent {
+			behave = func(c *conn) error { return urgently(c, func() error { return echo(c, size) }) }
+		}
 	case PathStream:
-		size, down := number("size"), query.Get("down") == "1"
-		behave = func(c *conn) error { return s.stream(c, size, down) }
+		size, down, slow := number("size"), query.Get("down") == "1", query.Get("slow") == "1"
+		behave = func(c *conn) error { return s.stream(c, size, down, slow) }
 	case PathPush:
 		behave = s.wait
 	case PathPusher:
@@ -177,8 +188,11 @@ func echo(c *conn, size int) error {
 }
 
 // stream never ends by itself. It begins with the client's first bytes: nobody speaks right behind a head.
-func (s *Server) stream(c *conn, size int, down bool) error {
+func (s *Server) stream(c *conn, size int, down, slow bool) error {
 	in := make([]byte, chunk)
+	if slow {
+		in = in[:Sip]
+	}
 	n, err := c.Read(in)
 	if err != nil {
 		return err
@@ -192,6 +206,9 @@ func (s *Server) stream(c *conn, size int, down bool) error {
 		s.Counters.Swallowed.Add(int64(n))
 		if err != nil {
 			return err
+		}
+		if slow {
+			time.Sleep(SipPause)
 		}
 	}
 }
