@@ -21,6 +21,9 @@ import (
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	in := r.Context().Value(inboundKey{}).(*inbound)
 	complete := time.Now()
+	if s.answer() {
+		defer s.answering.Done()
+	}
 	record := in.take()
 	if record == nil {
 		panic(http.ErrAbortHandler)
@@ -249,7 +252,10 @@ func (u *upgrade) upgrade(ctx context.Context, a *answer, w http.ResponseWriter)
 		u.record.Failed(f, 0)
 		return nil, nil
 	}
-	u.end(nil)
+	if err := u.end(nil); err != nil {
+		u.record.Failed(failure(err), http.StatusSwitchingProtocols)
+		return nil, nil
+	}
 	held, record := u.hold(), u.record // alone: the request and all of the set-up must not live as long as the socket
 	held.vigil = newVigil(record, u.admission)
 	held.lease.Opened()

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -171,6 +172,10 @@ func (s scenario) run(t *testing.T) {
 	}
 	if o := outcomes[0]; o.Failure.Phase != s.phase || o.Failure.Reason != s.reason || o.Status != s.status {
 		t.Errorf("got %s: %s, %d, want %s: %s, %d", o.Failure.Phase, o.Failure.Reason, o.Status, s.phase, s.reason, s.status)
+	}
+	told := func(p *peer) bool { return strings.HasPrefix(p.String(), fmt.Sprintf("HTTP/1.1 %d ", s.status)) }
+	if s.status != 0 && !slices.ContainsFunc(w.clients, told) {
+		t.Errorf("got no client that was told %d", s.status)
 	}
 	w.settled()
 }

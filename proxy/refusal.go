@@ -94,8 +94,11 @@ func (s *Server) refuse(w http.ResponseWriter, c *lifecycle.Connection, f *lifec
 		h.Add("Connection", "Upgrade")
 	}
 	s.explain(h, f, status)
+	body := problemOf(c, f, status)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	w.Write(problemOf(c, f, status))
+	w.Write(body)
+	http.NewResponseController(w).Flush() // now: whoever waits for us to close the server waits for the answer only
 	c.Failed(f, status)
 }
 

@@ -55,6 +55,7 @@ type Server struct {
 	sockets   []*socket
 	listeners []*listener // and those whose socket has another one now
 	closed    bool
+	answering sync.WaitGroup  // requests that a handler has
 	serving   sync.WaitGroup  // every goroutine and every connection that net/http has
 	retiring  sync.WaitGroup  // listeners without a socket that still have clients
 	ctx       context.Context // of all requests; ends with Close
@@ -217,6 +218,29 @@ func (s *Server) enter() bool {
 	return !s.closed
 }
 
+// answer counts a request that a handler has, unless the server is closed: nobody waits for it then.
+func (s *Server) answer() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.answering.Add(1)
+	}
+	return !s.closed
+}
+
+// awaitAnswers gives the requests under way, whose context has ended, a moment to be answered.
+func (s *Server) awaitAnswers() {
+	answered := make(chan struct{})
+	go func() {
+		s.answering.Wait()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-time.After(refusalTimeout):
+	}
+}
+
 // retire lets a listener that gets no new clients end when it has none.
 func (s *Server) retire(l *listener) {
 	s.mu.Lock()
@@ -237,8 +261,8 @@ func (s *Server) retire(l *listener) {
 	})
 }
 
-// Close stops accepting and ends every connection that is not yet upgraded. Upgraded ones belong to
-// the engine. It returns when no goroutine of the server is left.
+// Close stops accepting and ends every connection that is not yet upgraded, with an answer. Upgraded ones
+// belong to the engine. It returns when no goroutine of the server is left.
 func (s *Server) Close() error {
 	s.draining.CompareAndSwap(nil, new(Drain))
 	s.mu.Lock()
@@ -252,6 +276,7 @@ func (s *Server) Close() error {
 	for _, sock := range sockets {
 		errs = append(errs, sock.leave())
 	}
+	s.awaitAnswers()
 	for _, l := range listeners {
 		errs = append(errs, l.Close(), l.http.Close())
 	}

@@ -37,6 +37,7 @@ type world struct {
 	targets  []*target
 	single   bool // Target.Single
 	journal  journal
+	clients  []*peer
 
 	engine relay.Goroutines
 }
@@ -119,7 +120,9 @@ func (w *world) connect(from string) *peer {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { c.Close() })
-	return newPeer(c.(*memnet.Conn))
+	p := newPeer(c.(*memnet.Conn))
+	w.clients = append(w.clients, p)
+	return p
 }
 
 // send is what a client at loopback does that sends raw bytes and then waits until nothing moves.
