@@ -74,6 +74,7 @@ e2e: servers
 generate:
 	$(GO) generate ./...
 	$(GO) test ./admin ./cmd/wsproxy/demo ./config ./egress ./lifecycle ./telemetry -update
+	$(GO) test ./cmd/wsproxy -run '^TestFaults$$' -update
 	$(GO) run -C otel-collector ./dashboards grafana/dashboards
 	$(GO) run -C otel-collector ./alerting rules
 

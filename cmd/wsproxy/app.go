@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"runtime"
@@ -60,6 +61,7 @@ type options struct {
 	file      string               // that the configuration comes from and reloads read; empty: none
 	resolver  *net.Resolver        // nil: the system's
 	observers []lifecycle.Observer // beside telemetry
+	console   io.Writer            // of log lines; nil: standard error
 	dry       bool                 // nothing will run: export nothing
 }
 

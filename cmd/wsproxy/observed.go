@@ -38,7 +38,7 @@ func (gen *generation) telemetrySettings() (telemetry.Settings, error) {
 			}
 			return nil
 		},
-		Log: telemetry.Log{Format: logFormat(gen.cfg.Log.Format), Opened: gen.cfg.Log.Opened},
+		Log: telemetry.Log{Writer: gen.options.console, Format: logFormat(gen.cfg.Log.Format), Opened: gen.cfg.Log.Opened},
 	}
 	levels := logLevels(gen.cfg.Log)
 	s.Log.Level, s.Log.Components, s.Log.Routes = levels.General, levels.Components, levels.Routes

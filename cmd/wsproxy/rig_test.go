@@ -34,6 +34,7 @@ type rig struct {
 	file     string
 	cfg      object
 	first    net.Addr // of the first listener, at the start
+	over     sync.Once
 }
 
 // newRig serves one route, chat, on one listener. change, if not nil, changes the configuration before.
@@ -65,13 +66,16 @@ func newRigWith(t *testing.T, o options, change func(cfg object)) *rig {
 	if r.app, err = newApp(t.Context(), cfg, o); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.close)
+	t.Cleanup(r.end)
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}
 	r.first = r.listeners[0].Addr()
 	return r
 }
+
+// end closes the app, once.
+func (r *rig) end() { r.over.Do(r.app.close) }
 
 func route(name string, with ...any) object {
 	o := object{"name": name, "match": "/" + name, "upstream": "echo"}

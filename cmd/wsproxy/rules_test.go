@@ -40,9 +40,27 @@ func served(t *testing.T, address string) (at string, count *atomic.Int32) {
 }
 
 // zone is a resolver of our own. A name has the addresses of its first answer, then those of its second, and so on.
+// A name with a code has nothing else.
 type zone struct {
 	mu      sync.Mutex
 	answers map[string][][]string
+	codes   map[string]int
+}
+
+// silence is the code of a name about which nothing is said at all.
+const silence = -1
+
+// lead has a name lead to an address; lack has it have a code.
+func (z *zone) lead(name, address string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.answers[name] = [][]string{{address}}
+}
+
+func (z *zone) lack(name string, code int) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.codes[name] = code
 }
 
 func (z *zone) ServeDNS(w dns.ResponseWriter, question *dns.Msg) {
@@ -52,7 +70,9 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, question *dns.Msg) {
 	name := strings.TrimSuffix(q.Name, ".")
 	z.mu.Lock()
 	all, known := z.answers[name]
-	if !known {
+	if code, set := z.codes[name]; set {
+		reply.Rcode = code
+	} else if !known {
 		reply.Rcode = dns.RcodeNameError
 	}
 	if q.Qtype == dns.TypeA && len(all) > 0 {
@@ -64,7 +84,9 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, question *dns.Msg) {
 		}
 	}
 	z.mu.Unlock()
-	w.WriteMsg(reply)
+	if reply.Rcode != silence {
+		w.WriteMsg(reply)
+	}
 }
 
 func (z *zone) resolver(t *testing.T) *net.Resolver {
@@ -80,9 +102,20 @@ func (z *zone) resolver(t *testing.T) *net.Resolver {
 		server.ActivateAndServe()
 	}()
 	<-started
-	t.Cleanup(func() { server.Shutdown(); <-done })
+	var asking sync.Map // a lookup that was given up still waits 5 s for its answer
+	t.Cleanup(func() {
+		server.Shutdown()
+		<-done
+		for c := range asking.Range {
+			c.(net.Conn).Close()
+		}
+	})
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", socket.LocalAddr().String())
+		c, err := new(net.Dialer).DialContext(ctx, "udp", socket.LocalAddr().String())
+		if err == nil {
+			asking.Store(c, nil)
+		}
+		return c, err
 	}}
 }
 
