@@ -91,6 +91,10 @@ func TestSecretsInLinesAreRedacted(t *testing.T) {
 		`Get "https://user:c4nary@host:1/path?token=c4nary#x": refused`: `Get "https://[redacted]@host:1/path?[redacted]": refused`,
 		"GET /chat?token=c4nary HTTP/1.1":                               "GET /chat?[redacted] HTTP/1.1",
 		"socks5://u:c4nary@proxy:1080 and ws://host/?a=c4nary":          "socks5://[redacted]@proxy:1080 and ws://host/?[redacted]",
+		`read: malformed HTTP response "c4nary \"and\" c4nary": gone`:   `read: malformed HTTP response [redacted]: gone`,
+		`malformed MIME header: missing colon: "c4nary"`:                `malformed MIME header: missing colon [redacted]`,
+		`malformed HTTP status code "c4nary`:                            `malformed HTTP status code [redacted]`,
+		`malformed chunked encoding`:                                    `malformed chunked encoding`,
 		"mail me@example.com":                                           "mail me@example.com",
 	} {
 		if got := redactText(in); got != want {

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -49,7 +50,9 @@ func suspectAttr(a slog.Attr) bool {
 	return isSecret(a.Key)
 }
 
-func suspectText(text string) bool { return strings.ContainsAny(text, "?@") }
+func suspectText(text string) bool {
+	return strings.ContainsAny(text, "?@") || strings.Contains(text, "malformed")
+}
 
 func isSecret(key string) bool {
 	switch strings.ToLower(key) {
@@ -85,11 +88,16 @@ func redact(a slog.Attr) slog.Attr {
 	return a
 }
 
-// redactText takes user, password and query out of every URL in a text.
+// quoted is what Go's readers of HTTP say of a head that is none, and the part of it that they quote. Whoever sent it may
+// have meant to send something else.
+var quoted = regexp.MustCompile(`(malformed [A-Za-z :-]+?):? "(?:[^"\\]|\\.)*"?`)
+
+// redactText takes user, password and query out of every URL in a text, and what was to be a head of HTTP.
 func redactText(text string) string {
 	if !suspectText(text) {
 		return text
 	}
+	text = quoted.ReplaceAllString(text, "$1 "+redacted)
 	var b strings.Builder
 	for text != "" {
 		end := strings.IndexAny(text, " \t\r\n\"'`<>")
