@@ -38,6 +38,8 @@ type Route struct {
 	OnChange OnChange `yaml:"on_change" default:"keep"`
 	// Who may use it, WebSockets and other requests alike. Without it everyone may.
 	Auth *Auth `yaml:"auth"`
+	// Keys of the W3C `baggage` header that go on to the upstream, from clients of listeners with `trust.trace_context`. All others stay here, if there are traces at all; without traces the header passes as it came.
+	Baggage []string `yaml:"baggage"`
 	// Changes of the headers that are passed on.
 	Headers Headers `yaml:"headers"`
 	// How much the route takes on.
@@ -112,6 +114,7 @@ func (c *Config) checkRoutes(src *source, upstreams, egress nameList) nameList {
 		if lost := key(at, "on_upstream_lost"); r.Framing == FramingOff && src.given(lost) && r.OnUpstreamLost != UpstreamLostFIN {
 			src.add(lost, string(UpstreamLostFIN), "with framing: off no Close frame is sent")
 		}
+		checkBaggage(src, key(at, "baggage"), r.Baggage)
 		r.Limits.check(src, key(at, "limits"), r.Framing)
 		if r.Framing == FramingOff {
 			r.Keepalive.refuse(src, key(at, "keepalive"))
@@ -147,6 +150,15 @@ func (s *Sticky) checkSecret(src *source, path string) {
 		src.add(path, "", "a secret does not belong in this file; write file:PATH or ${NAME}")
 	case !s.Secret.IsZero() && !s.Secret.unread() && len(s.Secret.Value()) < leastSecret:
 		src.add(path, "", "has less than %d bytes", leastSecret)
+	}
+}
+
+// checkBaggage refuses what is no key of a baggage: a token of HTTP, as a header's name is.
+func checkBaggage(src *source, path string, keys []string) {
+	for i, k := range keys {
+		if at := item(path, i); !httpguts.ValidHeaderFieldName(k) {
+			src.add(at, "", "got %s, want a key, as in key=value", src.quote(at, k))
+		}
 	}
 }
 

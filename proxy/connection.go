@@ -141,6 +141,9 @@ func (u *upgrade) decide(ctx context.Context, complete time.Time) (context.Conte
 		f.Generation = generation
 		u.describe(f)
 	})
+	if u.route != nil {
+		ctx = lifecycle.AllowBaggage(ctx, u.route.Baggage)
+	}
 	ctx = u.begin(ctx, &lifecycle.Step{Phase: lifecycle.PhaseRoute, Begun: complete})
 	if f := u.acceptable(); f != nil {
 		return ctx, u.end(f)

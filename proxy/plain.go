@@ -47,6 +47,9 @@ func (s *Server) serveObserved(h http.Handler, w http.ResponseWriter, r *http.Re
 	if s.Propagator != nil {
 		ctx = s.Propagator.Extract(ctx, r.Header)
 	}
+	if v.route != nil {
+		ctx = lifecycle.AllowBaggage(ctx, v.route.Baggage)
+	}
 	h.ServeHTTP(w, r.WithContext(ctx))
 }
 

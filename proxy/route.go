@@ -34,6 +34,9 @@ type Route struct {
 	RequestHeaders  HeaderRules // of what goes to the upstream
 	ResponseHeaders HeaderRules // of what goes to the client; answers of our own are as they are
 
+	// Baggage are the keys of a trusted client's baggage that go on to the upstream.
+	Baggage []string
+
 	RejectHTTP   bool // answer 426 to requests that are not upgrades
 	OwnHost      bool // send the target's host instead of the client's
 	ServerTiming bool // tell the client how long each phase took

@@ -3,8 +3,12 @@ package telemetry
 import (
 	"context"
 	"net/http"
+	"slices"
 
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/propagation"
+
+	"wsproxy/lifecycle"
 )
 
 // propagator is OTEL_PROPAGATORS' (W3C trace context and baggage by default). With tracing off, or
@@ -29,7 +33,7 @@ func (p *propagator) Extract(ctx context.Context, h http.Header) context.Context
 	return p.of.Extract(ctx, propagation.HeaderCarrier(h))
 }
 
-// Inject replaces whatever trace context h has by ctx's.
+// Inject replaces whatever trace context h has by ctx's, and its baggage by what of ctx's may go on.
 func (p *propagator) Inject(ctx context.Context, h http.Header) {
 	if !p.on || len(p.of.Fields()) == 0 {
 		return
@@ -37,5 +41,23 @@ func (p *propagator) Inject(ctx context.Context, h http.Header) {
 	for _, f := range fields {
 		delete(h, f)
 	}
-	p.of.Inject(ctx, propagation.HeaderCarrier(h))
+	p.of.Inject(withAllowedBaggage(ctx), propagation.HeaderCarrier(h))
+}
+
+// withAllowedBaggage is ctx without the baggage that may not go on.
+func withAllowedBaggage(ctx context.Context) context.Context {
+	incoming := baggage.FromContext(ctx)
+	if incoming.Len() == 0 {
+		return ctx
+	}
+	kept, allowed := baggage.Baggage{}, lifecycle.AllowedBaggage(ctx)
+	for _, m := range incoming.Members() {
+		if !slices.Contains(allowed, m.Key()) {
+			continue
+		}
+		if more, err := kept.SetMember(m); err == nil { // of a baggage that was within its limits
+			kept = more
+		}
+	}
+	return baggage.ContextWithBaggage(ctx, kept)
 }

@@ -231,12 +231,12 @@ func happyEyeballs(s *script) {
 
 // withIncoming plays a request that has a trace context, and checks what goes upstream.
 func withIncoming(s *script, trusted bool) {
-	h := http.Header{"Traceparent": {incoming}, "Tracestate": {"vendor=1"}, "Baggage": {"tenant=7"}, "B3": {"0"}, "X-Other": {"stays"}}
+	h := http.Header{"Traceparent": {incoming}, "Tracestate": {"vendor=1"}, "Baggage": {"tenant=7,user=8"}, "B3": {"0"}, "X-Other": {"stays"}}
 	s.step(lifecycle.Step{Phase: lifecycle.PhaseRequest}, time.Millisecond, nil, nil)
 	s.c.Update(facts)
 	s.c.Update(route)
 	s.c.Update(func(f *lifecycle.Facts) { f.Trusted = trusted })
-	s.ctx = s.Propagator().Extract(s.ctx, h)
+	s.ctx = lifecycle.AllowBaggage(s.Propagator().Extract(s.ctx, h), []string{"tenant", "other"})
 	s.ctx = s.step(lifecycle.Step{Phase: lifecycle.PhaseRoute}, time.Millisecond, nil, nil)
 	s.dial()
 	ctx := s.upgrade()
@@ -262,8 +262,8 @@ func withIncoming(s *script, trusted bool) {
 	if continued := server.TraceID().String() == incomingTrace; continued != trusted {
 		s.t.Errorf("continues the incoming trace: got %t, want %t", continued, trusted)
 	}
-	if got, want := h.Get("Baggage") != "", trusted; got != want {
-		s.t.Errorf("baggage goes upstream: got %t, want %t", got, want)
+	if got, want := h.Get("Baggage"), map[bool]string{true: "tenant=7"}[trusted]; got != want {
+		s.t.Errorf("baggage that goes upstream: got %q, want %q", got, want)
 	}
 	if h.Get("B3") != "" || h.Get("X-Other") != "stays" {
 		s.t.Errorf("headers: got %v, want no b3 and X-Other", h)

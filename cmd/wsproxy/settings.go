@@ -95,7 +95,7 @@ func (gen *generation) route(r config.Route, g *group) (*servedRoute, error) {
 	}
 	kind, name := r.Identity.Parts()
 	route := &proxy.Route{
-		Name: r.Name, Match: r.Match, Origin: origins.Allow, Limiter: gen.limiter("route "+r.Name, routeLimits(r.Limits)),
+		Name: r.Name, Match: r.Match, Origin: origins.Allow, Baggage: r.Baggage, Limiter: gen.limiter("route "+r.Name, routeLimits(r.Limits)),
 		RejectHTTP: r.HTTP == config.PlainHTTPReject, OwnHost: !r.PreserveHost, ServerTiming: r.ServerTiming,
 		Framing: framing(r.Framing), Retries: r.Retries, Handshake: time.Duration(r.Timeouts.Handshake),
 		Policy: p, Identity: proxy.Identity{Kind: kind, Name: name},
