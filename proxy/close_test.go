@@ -202,14 +202,32 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// acceptingLate upgrades a second after it was asked to.
+func acceptingLate(p *peer) {
+	p.awaitHead()
+	time.Sleep(time.Second)
+	accepting("")(p)
+}
+
+func TestStopMeetsAHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.targets[0].script = acceptingLate
+		w.start()
+		p := w.send(request())
+		w.server.Stop()
+		p.awaitEnd()
+		synctest.Wait()
+		if got, want := w.journal.ends(), "closed 101 forced_stop"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
 func TestDrainMeetsAHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.targets[0].script = func(p *peer) {
-			p.awaitHead()
-			time.Sleep(time.Second)
-			accepting("")(p)
-		}
+		w.targets[0].script = acceptingLate
 		w.start()
 		p := w.send(request())
 		w.server.Drain(context.Background(), Drain{})

@@ -62,12 +62,10 @@ func (s *Server) Drain(ctx context.Context, d Drain) {
 	}
 }
 
-// Stop cuts every open connection off.
+// Stop cuts every open connection off, and one that is being set up as soon as it is open: its client may have its 101 already.
 func (s *Server) Stop() {
 	for c := range s.Registry.All() {
-		if c.Phase() >= lifecycle.PhaseTransfer {
-			c.Stop(lifecycle.StopRequest{Cause: lifecycle.CauseForcedStop})
-		}
+		c.Stop(lifecycle.StopRequest{Cause: lifecycle.CauseForcedStop})
 	}
 }
 
