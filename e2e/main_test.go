@@ -29,6 +29,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("commands", h.commands)
 	t.Run("unconfigured", h.unconfigured)
 	t.Run("alert tests", h.alertTests)
+	t.Run("long windows", h.longWindows)
 	t.Run("compose", h.compose)
 	t.Run("descriptors", h.descriptors)
 	t.Run("limits", h.limits)
@@ -46,6 +47,7 @@ func TestEndToEnd(t *testing.T) {
 	if h.missing(t, telemetryPeers...) {
 		return
 	}
+	t.Run("scripted day", h.scriptedDay)
 	h.stack = startStack(t, h)
 	for _, test := range []struct {
 		name string

@@ -49,7 +49,7 @@ func (h *house) names(t *testing.T) {
 	h.plainRequest(t, w)
 	h.withCertificate(t, s)
 	h.withTunnels(t, s, c)
-	h.chat(t, w)
+	h.chat(t, w, "/direct/chat")
 	h.identified(t, w)
 	h.operated(t, w, s)
 	stay := h.open(t, w, "/direct/stays", request{})
@@ -66,9 +66,9 @@ func (h *house) names(t *testing.T) {
 }
 
 // chat is a connection with enough messages that some are timed, and with a ping.
-func (h *house) chat(t *testing.T, w *wsproxy) {
+func (h *house) chat(t *testing.T, w *wsproxy, path string) {
 	t.Helper()
-	c := h.open(t, w, "/direct/chat", request{})
+	c := h.open(t, w, path, request{})
 	answered := false
 	c.SetPongHandler(func(string) error { answered = true; return nil })
 	if err := c.WriteControl(websocket.PingMessage, []byte("here?"), time.Now().Add(patience)); err != nil {

@@ -27,3 +27,5 @@ const noNamespaces = "namespaces of our own are had on Linux only"
 func (h *house) lostPeers(t *testing.T) { t.Skip(noNamespaces) }
 
 func (h *house) witness(t *testing.T) { t.Skip(noNamespaces) }
+
+func (h *house) scriptedDay(t *testing.T) { t.Skip(noNamespaces) }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -18,12 +19,13 @@ type prometheus struct {
 	url string
 }
 
-func startPrometheus(t *testing.T, h *house) *prometheus {
+// startPrometheus runs one with the configuration in a folder, and the rules beside it, on the data in another.
+func startPrometheus(t *testing.T, h *house, folder, data string) *prometheus {
 	t.Helper()
 	address := h.ports.address(t)
 	p := &prometheus{url: "http://" + address}
 	p.process = start(t, "prometheus", nil, h.programs["prometheus"],
-		"--config.file="+configuration("prometheus.yaml"), "--storage.tsdb.path="+t.TempDir(), "--web.listen-address="+address,
+		"--config.file="+filepath.Join(folder, "prometheus.yaml"), "--storage.tsdb.path="+data, "--web.listen-address="+address,
 		"--web.enable-otlp-receiver", "--enable-feature=exemplar-storage")
 	return p
 }

@@ -6,9 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,31 +68,82 @@ func (h *house) rules(t *testing.T) {
 	}
 }
 
-// dashboards asks what the panels ask, after all the traffic of the tests: everything must be answered, and
-// what is not about rare events must have data.
-func (h *house) dashboards(t *testing.T) {
+// wantFired waits until exactly these alerts have fired at some time, each told by its name and its own labels.
+func (p *prometheus) wantFired(t *testing.T, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	target := regexp.MustCompile(`ws://\S+`)
+	eventually(t, "the alerts", func(ctx context.Context) error {
+		found, err := p.query(ctx, `max_over_time(ALERTS{alertstate="firing"}[1h])`)
+		if err != nil {
+			return err
+		}
+		var got []string
+		for _, s := range found {
+			words := []string{s.labels["alertname"]}
+			for _, name := range slices.Sorted(maps.Keys(s.labels)) {
+				if !slices.Contains([]string{"alertname", "alertstate", "severity", "job"}, name) {
+					words = append(words, name+"="+target.ReplaceAllString(s.labels[name], "TARGET"))
+				}
+			}
+			got = append(got, strings.Join(words, " "))
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			return fmt.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		return nil
+	})
+}
+
+// dashboard is what is read of one.
+type dashboard struct{ Panels []panel }
+
+type panel struct {
+	Title   string
+	Targets []struct {
+		Expr, LegendFormat string
+		Exemplar           bool
+	}
+	FieldConfig struct{ Defaults struct{ NoValue string } } // for a panel that may be empty
+}
+
+// readDashboards are all of them by file.
+func readDashboards(t *testing.T) map[string]dashboard {
+	t.Helper()
 	files, err := filepath.Glob(configuration("grafana/dashboards/*.json"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("got %q, %v, want dashboards", files, err)
 	}
+	boards := make(map[string]dashboard)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var board struct {
-			Panels []struct {
-				Title       string
-				Targets     []struct{ Expr string }
-				FieldConfig struct{ Defaults struct{ NoValue string } }
-			}
-		}
+		var board dashboard
 		if err := json.Unmarshal(text, &board); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
+		boards[filepath.Base(file)] = board
+	}
+	return boards
+}
+
+// wholeRun is long enough for the rates of a test.
+const wholeRun = "10m"
+
+// filled is a panel's query with Grafana's variables put in.
+func filled(query, instance, route string) string {
+	return strings.NewReplacer("$__rate_interval", wholeRun, "$__range", wholeRun, "$instance", instance, "$route", route).Replace(query)
+}
+
+// dashboards asks what the panels ask, after all the traffic of the tests: everything must be answered, and
+// what is not about rare events must have data.
+func (h *house) dashboards(t *testing.T) {
+	for file, board := range readDashboards(t) {
 		for _, p := range board.Panels {
 			for _, target := range p.Targets {
-				t.Run(filepath.Base(file)+"/"+p.Title, func(t *testing.T) {
+				t.Run(file+"/"+p.Title, func(t *testing.T) {
 					h.panel(t, target.Expr, p.FieldConfig.Defaults.NoValue != "")
 				})
 			}
@@ -98,7 +152,7 @@ func (h *house) dashboards(t *testing.T) {
 }
 
 func (h *house) panel(t *testing.T, query string, rare bool) {
-	query = strings.NewReplacer("$__rate_interval", "10m", "$__range", "10m", "$instance", ".*", "$route", ".*").Replace(query)
+	query = filled(query, ".*", ".*")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	got, err := h.stack.prometheus.query(ctx, query)

@@ -32,10 +32,13 @@ type collector struct {
 // web talks to the servers' APIs.
 var web = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
-func startStack(t *testing.T, h *house) *stack {
+func startStack(t *testing.T, h *house) *stack { return startStackWith(t, h, configuration("")) }
+
+// startStackWith is one whose Prometheus has its configuration and rules elsewhere.
+func startStackWith(t *testing.T, h *house, folder string) *stack {
 	t.Helper()
 	s := &stack{house: h, read: make(map[*process]int)}
-	s.prometheus = startPrometheus(t, h)
+	s.prometheus = startPrometheus(t, h, folder, t.TempDir())
 	s.jaeger = startJaeger(t, h, s.prometheus)
 	eventually(t, "Prometheus is ready", answers(s.prometheus.url+"/-/ready"))
 	eventually(t, "Jaeger is ready", answers("http://"+s.jaeger.health+"/status"))
@@ -65,8 +68,14 @@ func (s *stack) newCollector(t *testing.T, args ...string) *collector {
 // start runs the collector, again if it was stopped.
 func (c *collector) start(t *testing.T, h *house) {
 	t.Helper()
-	c.process = start(t, "collector", c.env, h.programs["collector"], c.args...)
+	p := start(t, "collector", c.env, h.programs["collector"], c.args...)
+	c.process = p
 	eventually(t, "the collector is ready", answers("http://"+c.down+"/"))
+	t.Cleanup(func() {
+		for _, line := range complaints(p.log(t)) {
+			t.Errorf("the collector complains: %s", line)
+		}
+	})
 }
 
 func configuration(file string) string { return filepath.Join("..", "otel-collector", file) }

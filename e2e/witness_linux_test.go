@@ -86,7 +86,7 @@ func (h *house) witness(t *testing.T) {
 // slowPeers are a name server, egress proxies and a target that take their time.
 func (h *house) slowPeers(t *testing.T, n *namespace, keys string) (target string) {
 	t.Helper()
-	startNames(t, n)
+	startNames(t, n, farAddress, farAddress, lookupDelay)
 	serveOn(t, n.listen(t, farAddress+":3128"), connectProxy(n, tunnelDelay))
 	serveOn(t, n.listen(t, farAddress+":1080"), socksProxy(n, tunnelDelay))
 	log, err := os.Create(keys)
@@ -103,23 +103,23 @@ func (h *house) slowPeers(t *testing.T, n *namespace, keys string) (target strin
 	return target
 }
 
-// startNames runs a name server that knows every name as the far end's and takes its time.
-func startNames(t *testing.T, n *namespace) {
+// startNames runs a name server that knows every name as one address and takes its time.
+func startNames(t *testing.T, n *namespace, at, known string, delay time.Duration) {
 	t.Helper()
 	var socket net.PacketConn
 	err := n.do(func() (err error) {
-		socket, err = net.ListenPacket("udp", farAddress+":53")
+		socket, err = net.ListenPacket("udp", at+":53")
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &dns.Server{PacketConn: socket, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		<-time.After(lookupDelay)
+		<-time.After(delay)
 		answer := new(dns.Msg).SetReply(q)
 		answer.Authoritative = true // or an answer with no address is asked for again
 		if q.Question[0].Qtype == dns.TypeA {
-			answer.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.ParseIP(farAddress)}}
+			answer.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.ParseIP(known)}}
 		}
 		w.WriteMsg(answer)
 	})}

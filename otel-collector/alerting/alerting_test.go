@@ -17,7 +17,7 @@ import (
 const root = "../.."
 
 func TestFileIsGenerated(t *testing.T) {
-	want, err := generate(0)
+	want, err := generate(tempo{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,13 +30,16 @@ func TestFileIsGenerated(t *testing.T) {
 	}
 }
 
-func TestHold(t *testing.T) {
-	text, err := generate(time.Second)
+func TestTempo(t *testing.T) {
+	text, err := generate(tempo{hold: time.Second, interval: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Count(string(text), "for: 1s\n"); got != len(alerts()) {
 		t.Errorf("got %d alerts that hold for 1 s, want %d", got, len(alerts()))
+	}
+	if got := strings.Count(string(text), "interval: 2s\n"); got != 2 {
+		t.Errorf("got %d groups that are evaluated each 2 s, want 2", got)
 	}
 }
 

@@ -1,7 +1,7 @@
 // Command alerting writes Prometheus' rules: recording rules for the service level objectives, and the alerts on them.
 //
 //	go run ./alerting rules
-//	go run ./alerting -hold 1s FOLDER     every alert fires once it has held that long: for tests
+//	go run ./alerting -hold 1s -interval 1s FOLDER     every alert fires once it has held that long, and is looked at as often: for tests
 package main
 
 import (
@@ -21,20 +21,25 @@ import (
 const file = "wsproxy.yaml"
 
 func main() {
-	hold := flag.Duration("hold", 0, "how long every alert must hold before it fires, instead of its own time")
+	var t tempo
+	flag.DurationVar(&t.hold, "hold", 0, "how long every alert must hold before it fires, instead of its own time")
+	flag.DurationVar(&t.interval, "interval", 0, "how often rules are evaluated, instead of Prometheus' evaluation_interval")
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: alerting [-hold DURATION] FOLDER")
+		fmt.Fprintln(os.Stderr, "usage: alerting [-hold DURATION] [-interval DURATION] FOLDER")
 		os.Exit(2)
 	}
-	if err := write(flag.Arg(0), *hold); err != nil {
+	if err := write(flag.Arg(0), t); err != nil {
 		fmt.Fprintln(os.Stderr, "alerting:", err)
 		os.Exit(1)
 	}
 }
 
-func write(folder string, hold time.Duration) error {
-	text, err := generate(hold)
+// tempo is how fast rules go; zero: at their own speed.
+type tempo struct{ hold, interval time.Duration }
+
+func write(folder string, t tempo) error {
+	text, err := generate(t)
 	if err != nil {
 		return err
 	}
@@ -42,13 +47,14 @@ func write(folder string, hold time.Duration) error {
 }
 
 // generate is the file with every rule.
-func generate(hold time.Duration) ([]byte, error) {
+func generate(t tempo) ([]byte, error) {
+	every := model.Duration(t.interval)
 	groups := rulefmt.RuleGroups{Groups: []rulefmt.RuleGroup{
-		{Name: "wsproxy-recorded", Rules: recorded()},
-		{Name: "wsproxy-alerts"},
+		{Name: "wsproxy-recorded", Interval: every, Rules: recorded()},
+		{Name: "wsproxy-alerts", Interval: every},
 	}}
 	for _, a := range alerts() {
-		groups.Groups[1].Rules = append(groups.Groups[1].Rules, a.rule(hold))
+		groups.Groups[1].Rules = append(groups.Groups[1].Rules, a.rule(t.hold))
 	}
 	var text bytes.Buffer
 	text.WriteString("# Made by otel-collector/alerting; change it there and run go run ./alerting rules.\n")
