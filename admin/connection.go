@@ -92,6 +92,9 @@ type closeDocument struct {
 	Leg       *string `json:"leg"`
 	Code      *int    `json:"code"` // null without a Close frame, 0 for one that has none
 	Clean     bool    `json:"clean"`
+
+	FrameTruncated bool `json:"frame_truncated"`
+	TLSTruncated   bool `json:"tls_truncated"` // a leg ended without close_notify
 }
 
 func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
@@ -195,7 +198,7 @@ func describeClose(c lifecycle.Close) *closeDocument {
 	if c.Cause == lifecycle.CauseNone {
 		return nil
 	}
-	d := &closeDocument{Cause: c.Cause.String(), Initiator: orNull(c.Initiator.String()), Leg: orNull(c.Leg.String()), Clean: c.Clean}
+	d := &closeDocument{Cause: c.Cause.String(), Initiator: orNull(c.Initiator.String()), Leg: orNull(c.Leg.String()), Clean: c.Clean, FrameTruncated: c.FrameTruncated, TLSTruncated: c.TLSTruncated}
 	if c.Code != lifecycle.NoCode {
 		d.Code = &c.Code
 	}

@@ -95,6 +95,12 @@ func (a lineAttrs) close(o *lifecycle.Outcome) []slog.Attr {
 		a = append(a, slog.Int("code", o.Close.Code))
 	}
 	a = append(a, slog.Bool("clean", o.Close.Clean))
+	if o.Close.FrameTruncated {
+		a = append(a, slog.Bool("frame_truncated", true))
+	}
+	if o.Close.TLSTruncated {
+		a = append(a, slog.Bool("tls_truncated", true))
+	}
 	return append(a, sentAttrs("sent_upstream", &o.Upstream), sentAttrs("sent_downstream", &o.Down))
 }
 

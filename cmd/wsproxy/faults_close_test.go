@@ -81,7 +81,7 @@ func endpointFaults() []fault {
 		opened("the client's FIN, without a Close", nil, func(s *stage) { socket(s.client).CloseWrite() },
 			closing("client_gone", "client").seen("FIN", "FIN")),
 		opened("the client's FIN in the middle of a frame", nil, func(s *stage) {
-			socket(s.client).Write([]byte{0x82, 0x80 | 5, 1, 2, 3, 4, 'h'})
+			s.halfFrame()
 			socket(s.client).CloseWrite()
 		}, truncated),
 		opened("the upstream's FIN, without a Close", nil, func(s *stage) { socket(s.upstream).CloseWrite() },
@@ -215,6 +215,8 @@ var drainNow = proxy.Drain{}
 func ownFaults() []fault {
 	cut := closing("internal", "proxy").unclean(1011).seen("Close 1011 internal error", "RST")
 	cut.truncated = true // a frame was on its way
+	cutOff := closing("admin", "proxy").unclean(1008).seen("Close 1008 admin", "RST")
+	cutOff.truncated = true
 	both := func(e ending, code, word, reason string) ending {
 		return e.seen("Close "+code+" "+word, "Close 1001 "+reason)
 	}
@@ -225,6 +227,14 @@ func ownFaults() []fault {
 			both(closing("auth_expired", "proxy").with(4401), "4401", "authentication expired", "authentication expired")),
 		opened("a drain", nil, func(s *stage) { s.post("/api/drain", `{"route": "chat", "spread": 0}`) },
 			both(closing("drain", "proxy").with(1012), "1012", "restarting", "restarting")),
+		{
+			how: "a drain whose client does not answer within `timeouts.close`", change: briefly, deaf: lifecycle.LegClient,
+			want: closing("drain", "proxy").unclean(1012).seen("Close 1012 restarting", "Close 1001 restarting"),
+			play: func(s *stage) {
+				s.open()
+				s.post("/api/drain", `{"route": "chat", "spread": 0}`)
+			},
+		},
 		opened("the hard stop of a drain", nil, func(s *stage) { s.proxy.Stop() }, closing("forced_stop", "proxy").seen("RST", "RST")),
 		opened("a reload changes the route, with `on_change: close`", nil, func(s *stage) {
 			setRoute(s.cfg, "on_change", "close", "server_timing", true)
@@ -232,6 +242,10 @@ func ownFaults() []fault {
 		}, both(closing("reload", "proxy").with(1012), "1012", "configuration changed", "configuration changed")),
 		opened("the admin API is asked to", nil, func(s *stage) { s.deleteAll() },
 			both(closing("admin", "proxy").with(1008), "1008", "admin", "admin")),
+		opened("the admin API is asked to, while the client's frame does not end within `timeouts.close`", briefly, func(s *stage) {
+			s.halfFrame()
+			s.deleteAll()
+		}, cutOff),
 		{
 			how: "a fault of wsproxy's own while it passes a pong on to the upstream", want: cut,
 			play: func(s *stage) {
@@ -242,6 +256,20 @@ func ownFaults() []fault {
 		},
 	}
 }
+
+// halfFrame has the client begin a frame, and waits until the upstream has that.
+func (s *stage) halfFrame() {
+	s.t.Helper()
+	socket(s.client).Write([]byte{0x82, 0x80 | 126, 0x10, 0, 1, 2, 3, 4, 'h'}) // 4 KiB, so that a Close is no end of it
+	if _, r, err := s.upstream.NextReader(); err != nil {
+		s.t.Fatal(err)
+	} else if _, err = r.Read(make([]byte, 1)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// briefly has nobody wait long for the end of a closing.
+func briefly(_ *stage, cfg object) { setRoute(cfg, "timeouts", object{"close": "500ms"}) }
 
 // onlyOnce has a service let a client in that it will soon say no to.
 func onlyOnce(s *stage, cfg object) {
@@ -256,7 +284,7 @@ func onlyOnce(s *stage, cfg object) {
 // deleteAll has the admin API close the route's connections.
 func (s *stage) deleteAll() {
 	s.t.Helper()
-	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodDelete, "http://"+s.adminAddr.Addr().String()+"/api/connections?route=chat", nil)
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodDelete, "http://"+s.adminAddr.Addr().String()+"/api/connections?client=127.0.0.1", nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -282,8 +310,8 @@ func forwarding(forward object) func(*stage, object) {
 }
 
 func tunnelFaults() []fault {
-	row := func(how, initiator string, leave func(s *stage)) fault {
-		want := closing("tunnel_end", initiator).seen("FIN", "FIN")
+	row := func(how, cause, initiator string, leave func(s *stage)) fault {
+		want := closing(cause, initiator).seen("FIN", "FIN")
 		want.clean = true
 		return fault{how: how, change: forwarding(object{"allow": []string{"127.0.0.0/8"}}), want: want, play: func(s *stage) {
 			s.dig()
@@ -291,8 +319,9 @@ func tunnelFaults() []fault {
 		}}
 	}
 	return []fault{
-		row("the client ends an opaque tunnel", "client", func(s *stage) { s.raw.(*net.TCPConn).CloseWrite() }),
-		row("the target ends an opaque tunnel", "upstream", func(s *stage) { s.there.(*net.TCPConn).CloseWrite() }),
+		row("the client ends an opaque tunnel", "tunnel_end", "client", func(s *stage) { s.raw.(*net.TCPConn).CloseWrite() }),
+		row("the target ends an opaque tunnel", "tunnel_end", "upstream", func(s *stage) { s.there.(*net.TCPConn).CloseWrite() }),
+		row("the admin API is asked to end an opaque tunnel", "admin", "proxy", func(s *stage) { s.deleteAll() }),
 	}
 }
 

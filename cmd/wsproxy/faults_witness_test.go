@@ -30,11 +30,11 @@ type witness struct {
 
 // witnesses are in the order in which they can be asked: spans and log events arrive when the app ends.
 var witnesses = []witness{
-	{"API", (*stage).events, func(e *ending) { e.kind, e.spans, e.class, e.truncated, e.unnotified = "", "", "", false, false }},
+	{"API", (*stage).events, func(e *ending) { e.kind, e.spans, e.class = "", "", "" }},
 	{"metrics", (*stage).series, func(e *ending) {
 		e.status, e.spans, e.code, e.clean, e.truncated, e.unnotified = 0, "", 0, false, false, false
 	}},
-	{"log line", (*stage).line, func(e *ending) { e.spans, e.class, e.truncated, e.unnotified = "", "", false, false }},
+	{"log line", (*stage).line, func(e *ending) { e.spans, e.class = "", "" }},
 	{"log event", (*stage).event, func(e *ending) { e.kind, e.spans, e.class = "", "", "" }},
 	{"spans", (*stage).spans, func(e *ending) { e.kind, e.class = "", "" }},
 }
@@ -56,6 +56,8 @@ func (s *stage) events(c ended) (e ending) {
 					Cause, Initiator, Leg string
 					Code                  int
 					Clean                 bool
+					FrameTruncated        bool `json:"frame_truncated"`
+					TLSTruncated          bool `json:"tls_truncated"`
 				}
 			}
 			Failure *struct {
@@ -75,6 +77,7 @@ func (s *stage) events(c ended) (e ending) {
 			e.phase, e.reason, e.status = f.Phase, f.Reason, f.Status
 		} else if f := v.Connection.Close; f != nil {
 			e.cause, e.initiator, e.leg, e.code, e.clean = f.Cause, f.Initiator, f.Leg, f.Code, f.Clean
+			e.truncated, e.unnotified = f.FrameTruncated, f.TLSTruncated
 		}
 	}
 	return e
@@ -122,6 +125,8 @@ func (s *stage) line(c ended) (e ending) {
 			ID, Msg, Phase, Reason, Cause, Initiator, Leg string
 			Status, Code                                  int
 			Clean                                         bool
+			FrameTruncated                                bool `json:"frame_truncated"`
+			TLSTruncated                                  bool `json:"tls_truncated"`
 		}
 		if err := json.Unmarshal([]byte(text), &l); err != nil {
 			s.t.Errorf("the log has %q: %v", text, err)
@@ -130,6 +135,7 @@ func (s *stage) line(c ended) (e ending) {
 			continue
 		}
 		e = ending{phase: l.Phase, reason: l.Reason, cause: l.Cause, initiator: l.Initiator, leg: l.Leg, code: l.Code, clean: l.Clean}
+		e.truncated, e.unnotified = l.FrameTruncated, l.TLSTruncated
 		if l.Reason != "" {
 			e.kind, e.status = strings.TrimPrefix(l.Msg, "connection "), l.Status
 		}
