@@ -23,7 +23,7 @@ const (
 // Sink is a collector on loopback. Close ends it.
 type Sink struct {
 	*httptest.Server
-	Delay atomic.Int64 // nanoseconds, before it answers
+	Delay atomic.Int64 // nanoseconds, before it takes what it got; a sender that has left by then has sent nothing
 
 	mu     sync.Mutex
 	bodies map[string][]byte // by path
@@ -50,14 +50,15 @@ func (s *Sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	s.mu.Lock()
-	s.bodies[r.URL.Path] = append(s.bodies[r.URL.Path], body...)
-	s.header = r.Header.Clone()
-	s.mu.Unlock()
 	select {
 	case <-time.After(time.Duration(s.Delay.Load())):
 	case <-r.Context().Done(): // the sender has had enough
+		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bodies[r.URL.Path] = append(s.bodies[r.URL.Path], body...)
+	s.header = r.Header.Clone()
 }
 
 // Got is everything that has arrived for a path; for all of them if it is empty. Messages of one type, one behind
