@@ -38,8 +38,9 @@ func (h *house) names(t *testing.T) {
 	}
 	c := h.newCast(t)
 	s := c.settings(t)
-	// With details, which say the events' names.
-	detailed := h.stack.newCollector(t, "--config", "yaml:exporters::debug/logs::verbosity: detailed")
+	// With details, which say the events' names, and with all that it got for the units and kinds that names do not say.
+	all := startSink(t, 0)
+	detailed := h.stack.newCollector(t, append(withSink(all), "--config", "yaml:exporters::debug/logs::verbosity: detailed")...)
 	s.telemetry["otlp"] = object{"endpoint": "http://" + detailed.grpc}
 	h.guardedRoutes(t, s, c)
 	w := h.serve(t, s)
@@ -63,6 +64,7 @@ func (h *house) names(t *testing.T) {
 	t.Run("spans", func(t *testing.T) { h.checkSpanNames(t, w, schema) })
 	t.Run("metrics", func(t *testing.T) { h.checkMetricNames(t, w, schema) })
 	t.Run("events", func(t *testing.T) { checkEventNames(t, w, schema, detailed.log(t)) })
+	t.Run("kinds", func(t *testing.T) { checkKinds(t, w.service, schema, all) })
 }
 
 // chat is a connection with enough messages that some are timed, and with a ping.

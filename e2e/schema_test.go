@@ -18,16 +18,18 @@ import (
 // schema is telemetry/schema.yaml: the names that wsproxy promises.
 type schema struct {
 	Attributes []struct {
-		Name   string
-		Values []string
-		Also   []string
+		Name, Type string
+		Values     []string
+		Also       []string
 	}
-	Metrics []struct {
-		Name, Unit, Instrument string
-		Attributes             []string
-	}
+	Metrics       []metric
 	Libraries     []struct{ Prefix string }
 	Spans, Events []named
+}
+
+type metric struct {
+	Name, Unit, Instrument string
+	Attributes             []string
 }
 
 // named is a span or an event.
