@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -19,14 +20,17 @@ type prometheus struct {
 	url string
 }
 
+// zeros is the feature by which docker-compose.yml's Prometheus puts a zero where a counter began.
+const zeros = "created-timestamp-zero-ingestion"
+
 // startPrometheus runs one with the configuration in a folder, and the rules beside it, on the data in another.
-func startPrometheus(t *testing.T, h *house, folder, data string) *prometheus {
+func startPrometheus(t *testing.T, h *house, folder, data string, features ...string) *prometheus {
 	t.Helper()
 	address := h.ports.address(t)
 	p := &prometheus{url: "http://" + address}
 	p.process = start(t, "prometheus", nil, h.programs["prometheus"],
 		"--config.file="+filepath.Join(folder, "prometheus.yaml"), "--storage.tsdb.path="+data, "--web.listen-address="+address,
-		"--web.enable-otlp-receiver", "--enable-feature=exemplar-storage")
+		"--web.enable-otlp-receiver", "--enable-feature="+strings.Join(append(features, "exemplar-storage"), ","))
 	return p
 }
 

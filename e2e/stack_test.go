@@ -32,13 +32,14 @@ type collector struct {
 // web talks to the servers' APIs.
 var web = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
+// startStack's Prometheus makes no zeros of its own: that every counter begins with one is wsproxy's doing.
 func startStack(t *testing.T, h *house) *stack { return startStackWith(t, h, configuration("")) }
 
-// startStackWith is one whose Prometheus has its configuration and rules elsewhere.
-func startStackWith(t *testing.T, h *house, folder string) *stack {
+// startStackWith is one whose Prometheus has its configuration and rules elsewhere, and further features.
+func startStackWith(t *testing.T, h *house, folder string, features ...string) *stack {
 	t.Helper()
 	s := &stack{house: h, read: make(map[*process]int)}
-	s.prometheus = startPrometheus(t, h, folder, t.TempDir())
+	s.prometheus = startPrometheus(t, h, folder, t.TempDir(), features...)
 	s.jaeger = startJaeger(t, h, s.prometheus)
 	eventually(t, "Prometheus is ready", answers(s.prometheus.url+"/-/ready"))
 	eventually(t, "Jaeger is ready", answers("http://"+s.jaeger.health+"/status"))
