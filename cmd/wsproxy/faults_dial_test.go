@@ -28,6 +28,7 @@ func dialFaults() []fault {
 	}
 	all = append(all, lookupFaults()...)
 	all = append(all, connectFaults()...)
+	all = append(all, egressFaults()...)
 	all = append(all, proxyFaults()...)
 	all = append(all, tlsFaults()...)
 	return append(all, upgradeFaults()...)
@@ -154,10 +155,40 @@ func connectFaults() []fault {
 				s.zone.lead("inside.test", "127.0.0.2")
 				forwarding(object{"allow": []string{"*"}})(s, cfg)
 			},
-			play: func(s *stage) { s.send("CONNECT inside.test:80 HTTP/1.1\r\nHost: inside.test\r\n\r\n") },
+			play: func(s *stage) { s.send(connectTo("inside.test:80")) },
 		},
 		broken("connect", spanConnect),
 	}
+}
+
+// egressFaults are those of the way to an egress proxy, which are not to be taken for the target's.
+func egressFaults() []fault {
+	through := func(url func(*testing.T) string) func(*stage, object) {
+		return func(s *stage, cfg object) {
+			cfg["egress"] = []object{{"name": "corp", "url": url(s.t)}}
+			setUpstream(cfg, "egress", "corp")
+		}
+	}
+	all := []fault{
+		dialRow("the egress proxy's name does not exist", "dns", "dns_not_found", 502, spanLookup, through(func(*testing.T) string { return "http://nowhere.test:3128" })),
+		dialRow("nobody listens at the egress proxy's address", "connect", "connection_refused", 502, spanConnect, through(func(t *testing.T) string { return "http://" + closedPort(t) })),
+		dialRow("the egress proxy's packets are dropped", "connect", "connect_timeout", 504, spanConnect, func(s *stage, cfg object) {
+			through(func(t *testing.T) string { return "http://" + blackHole(t) })(s, cfg)
+			setRoute(cfg, "timeouts", object{"connect": "500ms"})
+		}),
+		dialRow("the egress proxy speaks no TLS", "tls", "tls_protocol", 502, spanTLS, by("https", speakingHTTP)),
+	}
+	for i := range all {
+		all[i].want = all[i].want.withEgress()
+	}
+	return all
+}
+
+// speakingHTTP answers whatever it hears as a server of plain HTTP does.
+func speakingHTTP(c net.Conn) {
+	io.ReadFull(c, make([]byte, 1))
+	io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
+	hangs(c)
 }
 
 func proxyFaults() []fault {
@@ -179,6 +210,12 @@ func proxyFaults() []fault {
 		tunnel("the egress proxy wants a password", "proxy_auth_required", "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
 		tunnel("the egress proxy says 403", "proxy_refused", "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
 		tunnel("the egress proxy speaks no HTTP", "proxy_protocol_error", "SSH-2.0-x\r\n"),
+		dialRow("a SOCKS5 proxy wants a password", "proxy", "proxy_auth_required", 502, spanSOCKS, by("socks5", func(c net.Conn) {
+			io.ReadFull(c, make([]byte, 3))
+			c.Write([]byte{5, 0xff})
+			hangs(c)
+		})),
+		dialRow("a SOCKS5 proxy speaks HTTP", "proxy", "proxy_protocol_error", 502, spanSOCKS, by("socks5", speakingHTTP)),
 		socks("a SOCKS5 proxy replies 1", "socks_general_failure", 1),
 		socks("a SOCKS5 proxy replies 2", "socks_not_allowed", 2),
 		socks("a SOCKS5 proxy replies 3", "socks_network_unreachable", 3),
@@ -223,11 +260,7 @@ func tlsFaults() []fault {
 			c.Write([]byte{0x15, 3, 3, 0, 2, 2, 40})
 			hangs(c)
 		}))),
-		row("the target speaks no TLS", "tls_protocol", toTarget(secure(func(c net.Conn) {
-			io.ReadFull(c, make([]byte, 5))
-			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
-			hangs(c)
-		}))),
+		row("the target speaks no TLS", "tls_protocol", toTarget(secure(speakingHTTP))),
 		internal,
 	}
 }

@@ -64,10 +64,11 @@ const failedHead = `## Connections that never opened
 
 The phase is ` + "`wsproxy.phase.name`" + ` and the reason is ` + "`error.type`" + `: on the root span, on the failed phase's own span, in
 ` + "`wsproxy.phase.duration`" + `, in the counter that the last column names, and in ` + "`wsproxy.connection.failed`" + ` among the log events. The
-status is ` + "`http.response.status_code`" + `. In the last but one column SERVER is the span of the request.
+status is ` + "`http.response.status_code`" + `. The hop, whose name, address or certificate a failed span is about, is ` + "`wsproxy.dial.hop`" + `
+or ` + "`wsproxy.tls.peer`" + `. In the last but one column SERVER is the span of the request.
 
-| phase | reason | brought about by | the client gets | spans in error | counts in |
-|---|---|---|---|---|---|
+| phase | reason | hop | brought about by | the client gets | spans in error | counts in |
+|---|---|---|---|---|---|---|
 `
 
 const closedHead = `
@@ -85,8 +86,8 @@ func document(all []fault, found []*ending) string {
 	for _, i := range inOrder(found) {
 		e := found[i]
 		if e.phase != "" {
-			failed = append(failed, fmt.Sprintf("| `%s` | `%s` | %s | %s | %s | `wsproxy.connection.%s` |\n",
-				e.phase, e.reason, all[i].how, statusText(e.status), e.spans, e.kind))
+			failed = append(failed, fmt.Sprintf("| `%s` | `%s` | %s | %s | %s | %s | `wsproxy.connection.%s` |\n",
+				e.phase, e.reason, e.hop, all[i].how, statusText(e.status), e.spans, e.kind))
 			continue
 		}
 		code := ""

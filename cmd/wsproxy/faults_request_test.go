@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"wsproxy/internal/selfca"
 	"wsproxy/lifecycle"
 )
@@ -291,6 +293,17 @@ func routeFaults() []fault {
 	}
 	return []fault{
 		row("an authentication check says 401", "unauthenticated", 401, answering(401), nil),
+		row("a forward client shows no password", "unauthenticated", 407, func(s *stage, cfg object) {
+			hash, err := bcrypt.GenerateFromPassword([]byte("x"), bcrypt.MinCost)
+			file := filepath.Join(s.t.TempDir(), "htpasswd")
+			if err == nil {
+				err = os.WriteFile(file, append([]byte("ann:"), hash...), 0o600)
+			}
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			forwarding(object{"auth": object{"htpasswd": file}})(s, cfg)
+		}, func(s *stage) { s.send(connectTo("127.0.0.1:80")) }),
 		row("an authentication check says 403", "forbidden", 403, answering(403), nil),
 		row("an authentication check is broken", "internal", 500, answering(500), nil),
 		row("one connection more than `routes[].limits.connections`", "connection_limit", 503, routeLimit("connections", 1), second),

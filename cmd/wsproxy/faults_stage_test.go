@@ -190,6 +190,7 @@ func (s *stage) openBy(d websocket.Dialer, url string, h http.Header) {
 	case <-time.After(patience):
 		s.t.Fatal("the upstream has accepted nobody")
 	}
+	s.reached("transfer")
 	for _, end := range []*websocket.Conn{s.client, s.upstream} {
 		s.t.Cleanup(func() { end.Close() })
 		end.SetReadDeadline(time.Now().Add(patience))

@@ -22,13 +22,14 @@ type fault struct {
 	want   ending
 }
 
-// ending is all that can be told of a connection that is over: phase to spans of one that never opened, cause to
+// ending is all that can be told of a connection that is over: phase to hop of one that never opened, cause to
 // unnotified of another.
 type ending struct {
 	phase, reason string
 	status        int    // that the client was answered; 0: nothing
 	kind          string // what it counts as: failed or rejected
 	spans         string // in error, in their order
+	hop           string // whose name, address or certificate it is about: target or egress
 
 	cause, initiator, leg string
 	code                  int    // of the first Close frame; 0: none
@@ -46,10 +47,17 @@ func failing(phase, reason string, status int, spans string) ending {
 	if (phase == "request" || phase == "route") && reason != "client_gone" && reason != "internal" {
 		kind = "rejected"
 	}
-	return ending{phase: phase, reason: reason, status: status, kind: kind, spans: spans}
+	e := ending{phase: phase, reason: reason, status: status, kind: kind, spans: spans}
+	if phase == "dns" || phase == "connect" || phase == "tls" {
+		e.hop = "target"
+	}
+	return e
 }
 
-// name is unique among the rows of the matrix, as an operator has to tell them apart.
+// withEgress is an ending that is about the egress proxy.
+func (e ending) withEgress() ending { e.hop = "egress"; return e }
+
+// name is what an operator sees first.
 func (e ending) name() string {
 	if e.reason != "" {
 		return fmt.Sprintf("%s %s %d", e.phase, e.reason, e.status)

@@ -30,12 +30,12 @@ type witness struct {
 
 // witnesses are in the order in which they can be asked: spans and log events arrive when the app ends.
 var witnesses = []witness{
-	{"API", (*stage).events, func(e *ending) { e.kind, e.spans, e.class = "", "", "" }},
+	{"API", (*stage).events, func(e *ending) { e.kind, e.spans, e.hop, e.class = "", "", "", "" }},
 	{"metrics", (*stage).series, func(e *ending) {
-		e.status, e.spans, e.code, e.clean, e.truncated, e.unnotified = 0, "", 0, false, false, false
+		e.status, e.spans, e.hop, e.code, e.clean, e.truncated, e.unnotified = 0, "", "", 0, false, false, false
 	}},
-	{"log line", (*stage).line, func(e *ending) { e.spans, e.class = "", "" }},
-	{"log event", (*stage).event, func(e *ending) { e.kind, e.spans, e.class = "", "", "" }},
+	{"log line", (*stage).line, func(e *ending) { e.spans, e.hop, e.class = "", "", "" }},
+	{"log event", (*stage).event, func(e *ending) { e.kind, e.spans, e.hop, e.class = "", "", "", "" }},
 	{"spans", (*stage).spans, func(e *ending) { e.kind, e.class = "", "" }},
 }
 
@@ -166,6 +166,7 @@ func (s *stage) spans(c ended) (e ending) {
 	s.end()
 	all := traceOf(c.ID, spansIn(s.t, s.sink))
 	var failed []string
+	hop := ""
 	for _, span := range all {
 		a, name := attributes(span.Attributes), span.Name
 		if span.Kind == tracepb.Span_SPAN_KIND_SERVER && name != "request" {
@@ -173,6 +174,7 @@ func (s *stage) spans(c ended) (e ending) {
 		}
 		if span.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR {
 			failed = append(failed, name)
+			hop = cmp.Or(a.text("wsproxy.dial.hop"), a.text("wsproxy.tls.peer"))
 		}
 		root := len(span.ParentSpanId) == 0
 		switch {
@@ -187,7 +189,7 @@ func (s *stage) spans(c ended) (e ending) {
 			s.t.Errorf("span %s: got error.type %s", name, a.text("error.type"))
 		}
 	}
-	e.spans = strings.Join(failed, ", ")
+	e.spans, e.hop = strings.Join(failed, ", "), hop
 	return e
 }
 
