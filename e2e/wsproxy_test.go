@@ -43,6 +43,7 @@ func (h *house) serve(t *testing.T, s *settings, env ...string) *wsproxy {
 		t.Fatal(err)
 	}
 	w := &wsproxy{service: s.service, started: time.Now(), within: s.within}
+	t.Cleanup(func() { w.judge(t) }) // when it has ended
 	command := []string{h.binary, "serve", "--config", file}
 	if s.files > 0 {
 		command = append([]string{"sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(s.files)}, command...)
@@ -76,6 +77,21 @@ func (h *house) serve(t *testing.T, s *settings, env ...string) *wsproxy {
 		return err
 	})
 	return w
+}
+
+// fault is a line of wsproxy's log that nothing done to it from outside accounts for.
+var fault = regexp.MustCompile(`(?i)"level":"ERROR"|deprecat|panic:|DATA RACE`)
+
+func (w *wsproxy) judge(t *testing.T) {
+	t.Helper()
+	if w.process == nil {
+		return
+	}
+	for line := range bytes.Lines(w.log(t)) {
+		if fault.Match(line) {
+			t.Errorf("wsproxy complains: %s", line)
+		}
+	}
 }
 
 // ask returns what the admin port answers to a GET.
