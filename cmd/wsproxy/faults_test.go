@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,9 +88,20 @@ func (e ending) told() ending {
 // pending are rows of features that do not exist yet. A row is due as soon as its feature is there.
 var pending = []struct {
 	name    string
-	feature func() bool
+	feature func(t *testing.T) bool
 }{
-	{"protocol_error 1007, for text that is not UTF-8, of relay: inspect", func() bool { return configurable(`relay: inspect`) }},
+	{"`protocol_error` with 1007, of `relay: inspect` and text that is not UTF-8", func(*testing.T) bool { return configurable(`relay: inspect`) }},
+	{"`client_reset` and `client_gone` of a client that speaks HTTP/2, by RST_STREAM and END_STREAM", speaksHTTP2},
+}
+
+// speaksHTTP2 says whether a listener with TLS agrees to HTTP/2.
+func speaksHTTP2(t *testing.T) bool {
+	s := newStage(t, fault{change: secureListener(object{})})
+	c := tls.Client(s.connect(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2", "http/1.1"}})
+	if err := c.HandshakeContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 // configurable says whether a route may have a setting.
@@ -115,8 +127,11 @@ func TestFaults(t *testing.T) {
 	})
 	t.Run("every reason and cause has a row", func(t *testing.T) { wantComplete(t, all) })
 	t.Run("no row is pending whose feature is there", func(t *testing.T) {
+		if !configurable("framing: strict") {
+			t.Error("got no setting at all: whether there is one of a feature is not known")
+		}
 		for _, p := range pending {
-			if p.feature() {
+			if p.feature(t) {
 				t.Errorf("%s: got the feature, want its row, too", p.name)
 			}
 		}
