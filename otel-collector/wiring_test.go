@@ -86,6 +86,20 @@ func TestGrafanaFindsItsDashboards(t *testing.T) {
 	}
 }
 
+// Prometheus is started with the flags that its configuration says it needs.
+func TestPrometheusHasItsFlags(t *testing.T) {
+	needs := regexp.MustCompile(`--[a-z][a-z.-]+(?:=[\w,-]+\w)?`).FindAllString(string(readFile(t, "prometheus.yaml")), -1)
+	if len(needs) < 2 {
+		t.Fatalf("got %q, want flags", needs)
+	}
+	command := loadProject(t, whole).Services["prometheus"].Command
+	for _, flag := range needs {
+		if !slices.Contains(command, flag) {
+			t.Errorf("docker-compose.yml: got %q, want %s", command, flag)
+		}
+	}
+}
+
 // An engine that stops a container before it has drained cuts its connections.
 func TestDrainFitsIntoTheGracePeriod(t *testing.T) {
 	var file struct {
