@@ -169,7 +169,7 @@ func TestStrangersDoNotGrowTheMetrics(t *testing.T) {
 		},
 	}}
 	defer client.CloseIdleConnections()
-	r.notGrown(10_000, func(s stranger, i int) {
+	r.notGrown(7000, func(s stranger, i int) {
 		path := []string{"/chat/" + s.name(), "/chat/" + s.name() + "?" + s.name() + "=" + s.name(), "/" + s.name()}[i%3]
 		if i%10 == 0 {
 			upgrade := strings.Replace(upgradeOf(path, s.headers()...), "Host: x", "Host: "+s.name()+".example", 1)

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	stormVisitors = 600 // in a mode
+	stormVisitors = 500 // in a mode
 	stormAtOnce   = 24
 	stormStay     = time.Second // how long a visitor stays at most, give or take a half
 )
@@ -93,7 +93,7 @@ func (s *storm) watch(over chan struct{}) {
 		select {
 		case <-over:
 			return
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

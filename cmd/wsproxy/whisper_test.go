@@ -157,7 +157,7 @@ func (w *whisper) configure(t *testing.T, cfg object) {
 	}
 	var routes, upstreams []object
 	for name, address := range w.targets {
-		r := route(name, "upstream", name, "match", "/"+name+"/", "identity", "cookie:session", "timeouts", object{"close": "200ms"})
+		r := route(name, "upstream", name, "match", "/"+name+"/", "identity", "cookie:session", "timeouts", object{"close": "20ms"})
 		if name == "egress" {
 			address, r["egress"] = w.targets["echo"], "corp"
 		}
@@ -169,12 +169,12 @@ func (w *whisper) configure(t *testing.T, cfg object) {
 	cfg["routes"], cfg["upstreams"] = routes, upstreams
 	cfg["egress"] = []object{{"name": "corp", "url": "http://" + w.targets["egress"], "credentials": w.secretFile(t, "egress password", "egress:")}}
 	cfg["listeners"] = []object{{"address": "127.0.0.1:0"}, {"address": "127.0.0.1:0", "mode": "forward"}}
-	cfg["forward"] = object{"allow": []string{"*", "127.0.0.0/8"}, "auth": object{"htpasswd": htpasswd}, "timeouts": object{"close": "200ms"}}
+	cfg["forward"] = object{"allow": []string{"*", "127.0.0.0/8"}, "auth": object{"htpasswd": htpasswd}, "timeouts": object{"close": "20ms"}}
 	cfg["admin"] = object{"address": "127.0.0.1:0", "token": w.secretFile(t, "admin token", "")}
 	cfg["log"] = object{"level": "debug", "opened": true, "format": "json"}
 	cfg["telemetry"] = object{
 		"otlp":    object{"endpoint": w.sink.URL, "protocol": "http/protobuf", "headers": object{"x-key": w.secretFile(t, "OTLP header", "")}},
-		"metrics": object{"interval": "100ms"},
+		"metrics": object{"interval": "1s"},
 	}
 }
 
