@@ -75,7 +75,7 @@ func TestProgramTakesWhatPagesTellToType(t *testing.T) {
 			}
 		}
 		for _, m := range up.FindAllStringSubmatch(text, -1) {
-			for _, word := range strings.Fields(m[1]) {
+			for word := range strings.FieldsSeq(m[1]) {
 				if _, ok := p.Services[word]; !ok && !strings.HasPrefix(word, "--") {
 					t.Errorf("%s: there is no service %s", page, word)
 				}
