@@ -26,10 +26,11 @@ type outage struct {
 	visits int
 }
 
-func newOutage(t *testing.T, delay time.Duration) *outage {
+// newOutage has an export given up after so many milliseconds.
+func newOutage(t *testing.T, delay time.Duration, timeout string) *outage {
 	t.Helper()
 	for name, value := range map[string]string{
-		"OTEL_BSP_MAX_QUEUE_SIZE": "512", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "64", "OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_EXPORTER_OTLP_TIMEOUT": "1000",
+		"OTEL_BSP_MAX_QUEUE_SIZE": "512", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "64", "OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_EXPORTER_OTLP_TIMEOUT": timeout,
 	} {
 		t.Setenv(name, value)
 	}
@@ -121,7 +122,7 @@ func (o *outage) unharmed(took, twins []time.Duration) {
 	}
 }
 
-// adds up wants each span to have arrived or to have been counted as lost.
+// addsUp wants each span to have arrived or to have been counted as lost.
 func (o *outage) addsUp() {
 	o.t.Helper()
 	var arrived, lost int
@@ -137,7 +138,7 @@ func (o *outage) addsUp() {
 
 // A collector that is slower than what there is to tell gets as much as it can, and what it does not get is counted.
 func TestSlowCollector(t *testing.T) {
-	o := newOutage(t, 100*time.Millisecond)
+	o := newOutage(t, 800*time.Millisecond, "20000")
 	full := make(chan int)
 	over := make(chan struct{})
 	go func() {
@@ -152,8 +153,12 @@ func TestSlowCollector(t *testing.T) {
 			}
 		}
 	}()
-	o.unharmed(o.visit(480))
+	o.unharmed(o.visit(240))
+	for o.lost() == 0 && o.visits < 4800 {
+		o.visit(80)
+	}
 	close(over)
+	o.sink.Delay.Store(0) // what waits need not be waited for
 	if most := <-full; most > outageQueue {
 		t.Errorf("got %d spans in the queue, want %d at most", most, outageQueue)
 	}
@@ -166,7 +171,7 @@ func TestSlowCollector(t *testing.T) {
 // A collector that takes nothing for a while costs its queue of memory and no more, keeps nobody waiting, and when it is back
 // everything that is new arrives.
 func TestHangingCollectorRecovers(t *testing.T) {
-	o := newOutage(t, time.Hour)
+	o := newOutage(t, time.Hour, "1000")
 	o.unharmed(o.visit(240)) // the queue is full
 	if lost := o.lost(); lost < visitSpans*240-outageQueue-2*outageBatch {
 		t.Errorf("got %d lost spans, want all but a queue of them", lost)
