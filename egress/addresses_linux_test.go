@@ -2,13 +2,11 @@ package egress
 
 import (
 	"net"
-	"os"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"wsproxy/internal/blackhole"
 	"wsproxy/lifecycle"
 )
 
@@ -82,43 +80,10 @@ func TestHappyEyeballs(t *testing.T) {
 	}
 }
 
-// blackHole is a port of host whose SYNs are not answered: it listens with no room for a connection.
+// blackHole is a port of host whose SYNs are not answered.
 func (f *fixture) blackHole(host string) (port string) {
 	f.t.Helper()
-	ip := net.ParseIP(host)
-	family, address := syscall.AF_INET6, syscall.Sockaddr(&syscall.SockaddrInet6{Addr: [16]byte(ip.To16())})
-	if ip = ip.To4(); ip != nil {
-		family, address = syscall.AF_INET, &syscall.SockaddrInet4{Addr: [4]byte(ip)}
-	}
-	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err == nil {
-		err = os.NewSyscallError("bind", syscall.Bind(fd, address))
-	}
-	if err == nil {
-		err = os.NewSyscallError("listen", syscall.Listen(fd, 0))
-	}
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() { syscall.Close(fd) })
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	switch a := name.(type) {
-	case *syscall.SockaddrInet4:
-		port = strconv.Itoa(a.Port)
-	case *syscall.SockaddrInet6:
-		port = strconv.Itoa(a.Port)
-	}
+	_, port, _ = net.SplitHostPort(blackhole.Listen(f.t, host))
 	f.ports[port] = "target"
-	for range 8 { // the kernel takes one more than the backlog says
-		c, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), 100*time.Millisecond)
-		if err != nil {
-			return port
-		}
-		f.t.Cleanup(func() { c.Close() })
-	}
-	f.t.Fatal("the backlog does not fill")
-	return ""
+	return port
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"wsproxy/internal/blackhole"
 	"wsproxy/internal/selfca"
 	"wsproxy/lifecycle"
 )
@@ -85,7 +86,7 @@ func dialPlaces() []place {
 	ask := func(s *stage) { s.ask() }
 	places := []place{
 		{phase: "dns", while: "the name server says nothing", spans: spanLookup, change: silentName},
-		{phase: "connect", while: "the target's packets are dropped", spans: spanConnect, change: toTarget(func(t *testing.T) string { return "ws://" + blackHole(t) })},
+		{phase: "connect", while: "the target's packets are dropped", spans: spanConnect, change: toTarget(func(t *testing.T) string { return "ws://" + blackhole.Listen(t, "127.0.0.1") })},
 		{phase: "proxy", while: "the egress proxy says nothing", spans: spanTunnel, change: by("http", hangs)},
 		{phase: "tls", while: "the target says nothing to a ClientHello", spans: spanTLS, change: toTarget(secure(hangs))},
 		{phase: "upgrade", while: "the target says nothing to the upgrade request", spans: spanUpgrade, change: toTarget(plain(hangs))},
@@ -173,7 +174,7 @@ func egressFaults() []fault {
 		dialRow("the egress proxy's name does not exist", "dns", "dns_not_found", 502, spanLookup, through(func(*testing.T) string { return "http://nowhere.test:3128" })),
 		dialRow("nobody listens at the egress proxy's address", "connect", "connection_refused", 502, spanConnect, through(func(t *testing.T) string { return "http://" + closedPort(t) })),
 		dialRow("the egress proxy's packets are dropped", "connect", "connect_timeout", 504, spanConnect, func(s *stage, cfg object) {
-			through(func(t *testing.T) string { return "http://" + blackHole(t) })(s, cfg)
+			through(func(t *testing.T) string { return "http://" + blackhole.Listen(t, "127.0.0.1") })(s, cfg)
 			setRoute(cfg, "timeouts", object{"connect": "500ms"})
 		}),
 		dialRow("the egress proxy speaks no TLS", "tls", "tls_protocol", 502, spanTLS, by("https", speakingHTTP)),
@@ -290,30 +291,4 @@ func errorsOf(status int) string {
 		return "websocket upgrade"
 	}
 	return spanUpgrade
-}
-
-// blackHole is an address whose backlog is full: what comes is dropped.
-func blackHole(t *testing.T) (address string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	raw, err := l.(*net.TCPListener).SyscallConn()
-	if err == nil {
-		raw.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) })
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 8 { // the kernel takes one more than the backlog says
-		c, err := net.DialTimeout("tcp", l.Addr().String(), 100*time.Millisecond)
-		if err != nil {
-			return l.Addr().String()
-		}
-		t.Cleanup(func() { c.Close() })
-	}
-	t.Fatal("the backlog does not fill")
-	return ""
 }
