@@ -169,16 +169,19 @@ func TestStrangersDoNotGrowTheMetrics(t *testing.T) {
 		},
 	}}
 	defer client.CloseIdleConnections()
-	r.notGrown(7000, func(s stranger, i int) {
-		path := []string{"/chat/" + s.name(), "/chat/" + s.name() + "?" + s.name() + "=" + s.name(), "/" + s.name()}[i%3]
-		if i%10 == 0 {
+	r.notGrown(10_000, func(s stranger, i int) {
+		path := []string{"/chat/" + s.name(), "/chat/" + s.name() + "?" + s.name() + "=" + s.name()}[i%2]
+		if i%10 == 1 {
+			path = "/" + s.name()
+		}
+		if i%10 != 0 {
 			upgrade := strings.Replace(upgradeOf(path, s.headers()...), "Host: x", "Host: "+s.name()+".example", 1)
-			if got := s.webSocket(to, codes[i/10%len(codes)], upgrade); !strings.HasPrefix(got, "HTTP/1.1 ") {
+			if got := s.webSocket(to, codes[i%len(codes)], upgrade); !strings.HasPrefix(got, "HTTP/1.1 ") {
 				t.Errorf("%s: got %q, want an answer", path, got)
 			}
 			return
 		}
-		q, err := http.NewRequestWithContext(t.Context(), []string{"GET", "POST", strings.ToUpper(s.name())}[i/3%3], "http://"+s.name()+path, nil)
+		q, err := http.NewRequestWithContext(t.Context(), []string{"GET", "POST", strings.ToUpper(s.name())}[i/10%3], "http://"+s.name()+path, nil)
 		if err != nil {
 			t.Error(err)
 			return
