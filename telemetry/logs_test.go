@@ -376,7 +376,19 @@ func TestProcessUsage(t *testing.T) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("no /proc")
 	}
-	if u, ok := readUsage(); !ok || u.threads < 1 || u.resident < 1<<20 || u.descriptors < 3 {
-		t.Errorf("got %+v %t, want plausible numbers", u, ok)
+	before, ok := readUsage()
+	if !ok || before.threads < 1 || before.resident < 1<<20 || before.descriptors < 3 {
+		t.Errorf("got %+v %t, want plausible numbers", before, ok)
+	}
+	const more = 100
+	for range more {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+	}
+	if after, _ := readUsage(); after.descriptors < before.descriptors+more-10 || after.descriptors > before.descriptors+more+10 { // others come and go
+		t.Errorf("%d descriptors became %d with %d more open", before.descriptors, after.descriptors, more)
 	}
 }
