@@ -89,6 +89,7 @@ func (d *document) method() {
 }
 
 func (d *document) goals() {
+	d.line("\nWhy goals are missed is in [decision 0006](decisions/0006-cost-of-a-connection.md).")
 	for _, p := range d.Peers {
 		if !p.Ours || !p.Telemetry {
 			continue
