@@ -238,6 +238,28 @@ func TestDrainMeetsAHandshake(t *testing.T) {
 	})
 }
 
+// A client may have its 101 while its connection is not yet counted as open: it belongs to those that leave.
+func TestDepartureMeetsAnUpgrade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.targets[0].script = acceptingLate
+		w.start()
+		p := w.send(request())
+		synctest.Wait()
+		d := w.server.Departure(Drain{Match: func(c *lifecycle.Connection) bool { return c.Facts().Route == w.route.Name }})
+		if d.Total() != 1 {
+			t.Fatalf("got %d connections to leave, want 1", d.Total())
+		}
+		d.Ask(t.Context())
+		if err := d.Await(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := p.String(); !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.HasSuffix(got, "drain") {
+			t.Errorf("got %q, want a 101 and then a Close", got)
+		}
+	})
+}
+
 func TestDrainEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

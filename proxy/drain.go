@@ -17,7 +17,8 @@ type Drain struct {
 	// Match picks the connections; nil picks all.
 	Match func(*lifecycle.Connection) bool
 
-	// Pending has connections leave, too, that are not open yet, as soon as they are.
+	// Pending has connections leave, too, that are not open yet, as soon as they are; without it those only
+	// whose upgrade is under way.
 	Pending bool
 
 	// Share of those, chosen at random, rounded up. Zero: all of them.
@@ -79,11 +80,14 @@ type Departure struct {
 	total   int
 }
 
-// Departure picks the connections that are open now. Nothing happens to them before Ask.
+// Departure picks the connections that are open now, and those in their upgrade: their clients may have the 101
+// already. Nothing happens to them before Ask.
 func (s *Server) Departure(d Drain) *Departure {
 	var open []*lifecycle.Connection
 	for c := range s.Registry.All() {
-		if p := c.Phase(); p != lifecycle.PhaseTransfer && !(d.Pending && p < lifecycle.PhaseTransfer) {
+		switch p := c.Phase(); {
+		case p == lifecycle.PhaseTransfer, p == lifecycle.PhaseUpgrade, p < lifecycle.PhaseTransfer && d.Pending:
+		default:
 			continue
 		}
 		if d.Match == nil || d.Match(c) {
