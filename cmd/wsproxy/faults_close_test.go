@@ -234,7 +234,7 @@ func ownFaults() []fault {
 				s.post("/api/drain", `{"route": "chat", "spread": 0}`)
 			},
 		},
-		opened("the hard stop of a drain", nil, func(s *stage) { s.proxy.Stop() }, closing("forced_stop", "proxy").seen("RST", "RST")),
+		opened("the hard stop of a drain, before it is asked to leave", nil, func(s *stage) { s.proxy.Stop() }, closing("forced_stop", "proxy").seen("RST", "RST")),
 		opened("a reload changes the route, with `on_change: close`", nil, func(s *stage) {
 			setRoute(s.cfg, "on_change", "close", "server_timing", true)
 			s.mustReload()
