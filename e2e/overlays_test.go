@@ -24,6 +24,7 @@ import (
 func (h *house) overlays(t *testing.T) {
 	t.Run("tail sampling", h.tailSampling)
 	t.Run("TLS", h.exportsByTLS)
+	t.Run("both", h.bothOverlays)
 }
 
 const (
@@ -110,13 +111,7 @@ func (h *house) exportsByTLS(t *testing.T) {
 	if h.missing(t, "openssl") {
 		return
 	}
-	folder := filepath.Join(t.TempDir(), "tls")
-	if out, err := exec.CommandContext(t.Context(), configuration("certificates"), folder).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	t.Setenv("COLLECTOR_TLS_FOLDER", folder)
-	guarded := h.stack.newCollector(t, "--config", configuration("tls.yaml"))
-	env := overlayEnvironment(t, "compose.tls.yml", strings.NewReplacer("/etc/wsproxy/tls", folder, "otel-collector:4317", guarded.grpc))
+	guarded, env := h.guarded(t, "--config", configuration("nothing.yaml"))
 	s := h.newSettings(t)
 	delete(s.telemetry, "otlp")
 	s.route("chat", nil, "ws://"+startEcho(t, h).plain)
@@ -141,6 +136,40 @@ func (h *house) exportsByTLS(t *testing.T) {
 	t.Run("without TLS", func(t *testing.T) {
 		h.notLetIn(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + guarded.grpc, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"})
 	})
+}
+
+// guarded is a collector with what compose.tls.yml gives it, and further arguments, and the variables with which wsproxy is let in.
+func (h *house) guarded(t *testing.T, args ...string) (c *collector, env []string) {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "tls")
+	if out, err := exec.CommandContext(t.Context(), configuration("certificates"), folder).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Setenv("COLLECTOR_TLS_FOLDER", folder)
+	c = h.stack.newCollector(t, append([]string{"--config", configuration("tls.yaml")}, args...)...)
+	return c, overlayEnvironment(t, "compose.tls.yml", strings.NewReplacer("/etc/wsproxy/tls", folder, "otel-collector:4317", c.grpc))
+}
+
+// bothOverlays has what comes by TLS sampled.
+func (h *house) bothOverlays(t *testing.T) {
+	if h.missing(t, "openssl") {
+		return
+	}
+	t.Setenv("COLLECTOR_KEPT_PERCENT", "0")
+	own, env := h.guarded(t, "--config", configuration("tail-sampling.yaml"),
+		"--config", "yaml:processors::tail_sampling::decision_wait_after_root_received: "+decisionWait.String())
+	s := h.newSettings(t)
+	delete(s.telemetry, "otlp")
+	s.route("chat", nil, "ws://"+startEcho(t, h).plain)
+	s.route("refused", nil, "ws://"+h.ports.address(t))
+	w := h.serve(t, s, env...)
+	h.open(t, w, "/chat/fine", request{}).leave(t, websocket.CloseNormalClosure)
+	dropped := w.traceOf(t, func(l line) bool { return l.Path == "/chat/fine" })
+	kept := map[string]string{"refused": h.refusedAt(t, w, "once")}
+	h.stack.jaeger.await(t, kept["refused"], spansNamed())
+	w.stop(t)
+	own.stop(t)
+	h.wantKept(t, w, kept, dropped)
 }
 
 // notLetIn has a wsproxy lose what it exports, and say so.

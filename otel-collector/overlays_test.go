@@ -3,6 +3,7 @@ package stack_test
 import (
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,16 +26,46 @@ func TestOverlaysFollowTheRules(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	base := loadProject(t, whole)
-	for _, file := range overlays(t) {
-		p := loadProject(t, append(whole, file), "WSPROXY_TLS_FOLDER="+folder)
+	for _, files := range combinations(t) {
+		p := loadProject(t, append(whole, files...), "WSPROXY_TLS_FOLDER="+folder)
 		if len(p.Services) != len(base.Services) {
-			t.Errorf("%s: got %d services, want docker-compose.yml's %d", file, len(p.Services), len(base.Services))
+			t.Errorf("%s: got %d services, want docker-compose.yml's %d", files, len(p.Services), len(base.Services))
 		}
 		for name, s := range p.Services {
 			for _, r := range rules() {
 				if wrong := r.wrong(ourMounts(s, folder)); wrong != "" {
-					t.Errorf("%s, %s: %s: %s", file, name, r.name, wrong)
+					t.Errorf("%s, %s: %s: %s", files, name, r.name, wrong)
 				}
+			}
+		}
+	}
+}
+
+// combinations are the overlays one by one, and all of them in either order.
+func combinations(t *testing.T) [][]string {
+	all := overlays(t)
+	reversed := slices.Clone(all)
+	slices.Reverse(reversed)
+	combined := [][]string{all, reversed}
+	for _, file := range all {
+		combined = append(combined, []string{file})
+	}
+	return combined
+}
+
+// The collector gets what each overlay has for it, whichever others there are, and nothing of one that is not used.
+func TestOverlaysCombine(t *testing.T) {
+	for _, files := range append(combinations(t), nil) {
+		collector := loadProject(t, append(whole, files...)).Services["otel-collector"]
+		for _, name := range []string{"tls", "tail-sampling"} {
+			want := "nothing.yaml"
+			if slices.Contains(files, root+"/compose."+name+".yml") {
+				want = name + ".yaml"
+			}
+			inside := "/etc/otelcol/" + name + ".yaml"
+			at := slices.IndexFunc(collector.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == inside })
+			if at < 0 || collector.Volumes[at].Source != absolute(want) || !slices.Contains(collector.Command, "--config="+inside) {
+				t.Errorf("%q: got %q with %+v, want %s at %s", files, collector.Command, collector.Volumes, want, inside)
 			}
 		}
 	}
