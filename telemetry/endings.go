@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"wsproxy/lifecycle"
 )
@@ -11,6 +12,13 @@ import (
 // endingLimit is how many connections may wait for their end to be told. A burst beyond it is told by
 // whoever ends the connection, which slows down what makes the burst.
 const endingLimit = 1024
+
+// A connection's end is told a moment later, together with those of others that end by then: a turn of the
+// goroutine and a write of lines for each would cost more than the telling. Nobody waits for that: see flush.
+const (
+	gatherFor  = 5 * time.Millisecond
+	gatherMost = 64
+)
 
 // endings tells of connections that are over, in the order in which they ended, in a goroutine of its
 // own: whoever ends a connection may be an event loop, which has others to serve.
@@ -25,7 +33,8 @@ type endings struct {
 	added   uint64 // to waiting, ever
 	told    uint64 // of these
 	stopped bool
-	changed sync.Cond // of any of the above
+	changed sync.Cond     // of any of the above
+	hurry   chan struct{} // there is no more waiting for others
 	done    sync.WaitGroup
 }
 
@@ -36,7 +45,7 @@ type ending struct {
 }
 
 func newEndings(tell func(*ending), after func(), log *slog.Logger) *endings {
-	e := &endings{tell: tell, after: after, log: log}
+	e := &endings{tell: tell, after: after, log: log, hurry: make(chan struct{}, 1)}
 	e.changed.L = &e.mu
 	e.done.Go(e.run)
 	return e
@@ -53,8 +62,11 @@ func (e *endings) add(x *ending) {
 	}
 	e.waiting = append(e.waiting, x)
 	e.added++
-	if len(e.waiting) == 1 {
+	switch len(e.waiting) {
+	case 1:
 		e.changed.Broadcast()
+	case gatherMost:
+		e.urge()
 	}
 	e.mu.Unlock()
 }
@@ -64,7 +76,16 @@ func (e *endings) flush() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for upTo := e.added; e.told < upTo; {
+		e.urge()
 		e.changed.Wait()
+	}
+}
+
+// urge has what waits told now.
+func (e *endings) urge() {
+	select {
+	case e.hurry <- struct{}{}:
+	default:
 	}
 }
 
@@ -72,12 +93,15 @@ func (e *endings) flush() {
 func (e *endings) stop() {
 	e.mu.Lock()
 	e.stopped = true
+	e.urge()
 	e.changed.Broadcast()
 	e.mu.Unlock()
 	e.done.Wait()
 }
 
 func (e *endings) run() {
+	timer := time.NewTimer(gatherFor)
+	defer timer.Stop()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for {
@@ -87,6 +111,13 @@ func (e *endings) run() {
 			}
 			e.changed.Wait()
 		}
+		e.mu.Unlock()
+		timer.Reset(gatherFor)
+		select {
+		case <-timer.C:
+		case <-e.hurry:
+		}
+		e.mu.Lock()
 		batch := e.waiting
 		e.waiting = e.spare[:0]
 		e.mu.Unlock()
