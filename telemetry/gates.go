@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -114,15 +115,61 @@ func (l lifetime) patience(variable string) time.Duration {
 	return time.Duration(l.settings.size(variable, int(holdAtMost.Milliseconds()))) * time.Millisecond
 }
 
+// spanGate gathers spans for a moment: the SDK's processor wakes its goroutine for each that it is given, which
+// would cost as much as what it does with it.
 type spanGate struct {
 	gate
 	sdktrace.SpanProcessor
+
+	mu    sync.Mutex
+	held  []sdktrace.ReadOnlySpan
+	timer *time.Timer // hands on what is held
 }
 
+const (
+	spansHeld    = 64
+	spansHeldFor = 10 * time.Millisecond
+)
+
 func (g *spanGate) OnEnd(s sdktrace.ReadOnlySpan) {
-	if s.SpanContext().IsSampled() && g.enter() {
+	if !s.SpanContext().IsSampled() || !g.enter() {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held = append(g.held, s)
+	switch len(g.held) {
+	case 1:
+		g.timer.Reset(spansHeldFor)
+	case spansHeld:
+		g.handOn()
+	}
+}
+
+// handOn is called with mu.
+func (g *spanGate) handOn() {
+	for _, s := range g.held {
 		g.SpanProcessor.OnEnd(s)
 	}
+	clear(g.held)
+	g.held = g.held[:0]
+	g.timer.Stop()
+}
+
+func (g *spanGate) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.handOn()
+}
+
+func (g *spanGate) ForceFlush(ctx context.Context) error {
+	g.release()
+	return g.SpanProcessor.ForceFlush(ctx)
+}
+
+func (g *spanGate) Shutdown(ctx context.Context) error {
+	g.release()
+	return g.SpanProcessor.Shutdown(ctx)
 }
 
 type spanExporter struct {
@@ -138,6 +185,8 @@ func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 func newSpanGate(e sdktrace.SpanExporter, limit int, l lifetime, losses *losses) *spanGate {
 	g := &spanGate{gate: gate{signal: signalTraces, limit: int64(limit), losses: losses, life: l.life, hold: l.hold}}
 	g.SpanProcessor = sdktrace.NewBatchSpanProcessor(&spanExporter{e, &g.gate}, sdktrace.WithMaxQueueSize(limit), sdktrace.WithExportTimeout(l.patience("OTEL_BSP_EXPORT_TIMEOUT")))
+	g.timer = time.AfterFunc(time.Hour, g.release)
+	g.timer.Stop()
 	return g
 }
 
