@@ -8,14 +8,15 @@ import (
 	"wsproxy/lifecycle"
 )
 
-func (w *watcher) lookup(s *lifecycle.Step) context.Context {
-	l := make(list, 0, 5)
+func (w *watcher) lookup(s *lifecycle.Step) trace.SpanContext {
+	made := newSpan()
+	l := &made.attrs
 	l.text(keyDNSQuestionName, s.Host)
 	if len(s.Answers) > 0 {
-		l = append(l, keyDNSAnswers.StringSlice(s.Answers))
+		*l = append(*l, keyDNSAnswers.StringSlice(s.Answers))
 	}
 	l.dial(s)
-	return w.after(spanDNSLookup, s.Begun, s.Ended, s.Reason(), l)
+	return w.after(made, spanDNSLookup, s.Begun, s.Ended, s.Reason())
 }
 
 // dial adds what all steps of an attempt have.
@@ -27,26 +28,27 @@ func (l *list) dial(s *lifecycle.Step) {
 	l.failure(s.Reason())
 }
 
-// connected makes a span of every address tried; ctx is the winner's, or the last one's.
-func (w *watcher) connected(s *lifecycle.Step) (ctx context.Context) {
+// connected makes a span of every address tried, and returns the winner's, or the last one's.
+func (w *watcher) connected(s *lifecycle.Step) (span trace.SpanContext) {
 	if len(s.Tries) == 0 { // failed before the first address
-		l := make(list, 0, 6)
+		made := newSpan()
+		l := &made.attrs
 		l.peer(s.Peer)
 		l.string(keyConnectOutcome, outcome(s, nil))
 		l.dial(s)
-		return w.after(spanTCPConnect, s.Begun, s.Ended, s.Reason(), l)
+		return w.after(made, spanTCPConnect, s.Begun, s.Ended, s.Reason())
 	}
 	won := false
 	for i := range s.Tries {
 		t := w.tried(s, &s.Tries[i])
 		if !won {
-			ctx, won = t, s.Tries[i].Won
+			span, won = t, s.Tries[i].Won
 		}
 	}
-	return ctx
+	return span
 }
 
-func (w *watcher) tried(s *lifecycle.Step, t *lifecycle.Try) context.Context {
+func (w *watcher) tried(s *lifecycle.Step, t *lifecycle.Try) trace.SpanContext {
 	reason, ended := t.Reason(), t.Ended
 	if ended.IsZero() { // given up with the phase
 		ended = s.Ended
@@ -54,10 +56,11 @@ func (w *watcher) tried(s *lifecycle.Step, t *lifecycle.Try) context.Context {
 	if s.Failure != nil && reason == lifecycle.ReasonNone { // called off with it
 		reason = s.Reason()
 	}
-	l := make(list, 0, 6)
+	made := newSpan()
+	l := &made.attrs
 	l.peer(t.Address)
 	l.string(keyConnectOutcome, outcome(s, t))
-	l = append(l, keyDialAttempt.Int(s.Attempt), keyDialHop.String(s.Hop.String()))
+	*l = append(*l, keyDialAttempt.Int(s.Attempt), keyDialHop.String(s.Hop.String()))
 	if !t.Won {
 		l.failure(reason)
 	}
@@ -65,7 +68,7 @@ func (w *watcher) tried(s *lifecycle.Step, t *lifecycle.Try) context.Context {
 	if s.Failure != nil { // one address that failed beside one that won is no error
 		failed = reason
 	}
-	return w.after(spanTCPConnect, t.Begun, ended, failed, l)
+	return w.after(made, spanTCPConnect, t.Begun, ended, failed)
 }
 
 // outcome tells what became of one connect: t, or the step where no single one is known.
@@ -85,7 +88,8 @@ func (w *watcher) beginTunnel(ctx context.Context, s *lifecycle.Step) context.Co
 	if !w.sampled() {
 		return w.within(ctx)
 	}
-	l := make(list, 0, 10)
+	made := newSpan()
+	l := &made.attrs
 	name := spanProxySOCKS5
 	if s.EgressType == "http" || s.EgressType == "https" {
 		name = spanProxyConnect
@@ -95,28 +99,28 @@ func (w *watcher) beginTunnel(ctx context.Context, s *lifecycle.Step) context.Co
 	l.peer(s.Peer)
 	l.egress(s)
 	l.dial(s)
-	return w.beginExchange(ctx, name, s, l)
+	return w.beginExchange(ctx, made, name, s)
 }
 
 // beginExchange starts the CLIENT span of a request whose context goes along with it.
-func (w *watcher) beginExchange(ctx context.Context, name string, s *lifecycle.Step, l list) context.Context {
-	w.setup.exchange = w.tel.tracing.child(w.server, name, trace.SpanKindClient, s.Begun, l)
-	return trace.ContextWithSpanContext(ctx, w.setup.exchange.context)
+func (w *watcher) beginExchange(ctx context.Context, made *span, name string, s *lifecycle.Step) context.Context {
+	w.tel.tracing.child(made, w.server, name, trace.SpanKindClient, s.Begun)
+	w.setup.exchange = made
+	return trace.ContextWithSpanContext(ctx, made.context)
 }
 
 // exchanged ends it.
-func (w *watcher) exchanged(s *lifecycle.Step) context.Context {
-	span := w.setup.exchange
-	if span == nil {
-		return w.background()
+func (w *watcher) exchanged(s *lifecycle.Step) trace.SpanContext {
+	made := w.setup.exchange
+	if made == nil {
+		return w.server
 	}
 	w.setup.exchange = nil
-	var l list
-	l.int(keyHTTPResponseStatusCode, s.Status)
-	l.failure(s.Reason())
-	span.set(l)
-	finish(span, s.Reason(), s.Ended)
-	return trace.ContextWithSpanContext(context.Background(), span.context)
+	made.attrs.int(keyHTTPResponseStatusCode, s.Status)
+	made.attrs.failure(s.Reason())
+	span := made.context
+	finish(made, s.Reason(), s.Ended)
+	return span
 }
 
 func (l *list) egress(s *lifecycle.Step) {
@@ -124,8 +128,9 @@ func (l *list) egress(s *lifecycle.Step) {
 	l.string(keyEgressName, s.EgressName)
 }
 
-func (w *watcher) secured(s *lifecycle.Step) context.Context {
-	l := make(list, 0, 16)
+func (w *watcher) secured(s *lifecycle.Step) trace.SpanContext {
+	made := newSpan()
+	l := &made.attrs
 	l.tls(s.TLS)
 	if s.TLS == nil || s.TLS.ServerName == "" {
 		l.text(keyServerAddress, s.Host)
@@ -134,7 +139,7 @@ func (w *watcher) secured(s *lifecycle.Step) context.Context {
 	l.string(keyTLSPeer, s.Hop.String())
 	l.egress(s)
 	l.dial(s)
-	return w.after(spanTLSClientHandshake, s.Begun, s.Ended, s.Reason(), l)
+	return w.after(made, spanTLSClientHandshake, s.Begun, s.Ended, s.Reason())
 }
 
 // beginUpgrade makes the span whose context goes upstream.
@@ -147,7 +152,8 @@ func (w *watcher) beginUpgrade(ctx context.Context, s *lifecycle.Step) context.C
 
 func (w *watcher) upgradeSpan(ctx context.Context, s *lifecycle.Step, target string) context.Context {
 	f := w.conn.Facts()
-	l := make(list, 0, 12)
+	made := newSpan()
+	l := &made.attrs
 	l.string(keyHTTPRequestMethod, "GET")
 	l.string(keyURLScheme, targetScheme(target))
 	l.text(keyURLPath, f.Path)
@@ -157,7 +163,7 @@ func (w *watcher) upgradeSpan(ctx context.Context, s *lifecycle.Step, target str
 	l.string(keyNetworkProtocolVersion, "1.1")
 	l.string(keyTargetName, target)
 	l.dial(s)
-	return w.beginExchange(ctx, spanWebsocketUpgrade, s, l)
+	return w.beginExchange(ctx, made, spanWebsocketUpgrade, s)
 }
 
 // targetScheme is the scheme of a configured target.

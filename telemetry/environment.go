@@ -52,6 +52,22 @@ func (s *Settings) environmentProtocol(sig signal) string {
 	return cmp.Or(s.Env("OTEL_EXPORTER_OTLP_"+strings.ToUpper(sig.String())+"_PROTOCOL"), s.Env("OTEL_EXPORTER_OTLP_PROTOCOL"))
 }
 
+// tuned says whether the environment says how exporters send logs over HTTP. What makes the requests must
+// be the library's then.
+func (s *Settings) tuned() bool {
+	for _, what := range []string{"TIMEOUT", "COMPRESSION", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"} {
+		if s.Env("OTEL_EXPORTER_OTLP_"+what) != "" || s.Env("OTEL_EXPORTER_OTLP_LOGS_"+what) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// limitsRecords says whether the environment limits what a log record may have: the SDK knows how to cut.
+func (s *Settings) limitsRecords() bool {
+	return s.Env("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT") != "" || s.Env("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT") != ""
+}
+
 func (s *Settings) disabled() bool {
 	return strings.EqualFold(strings.TrimSpace(s.Env("OTEL_SDK_DISABLED")), "true")
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -17,7 +18,14 @@ import (
 type events struct {
 	logger log.Logger
 	*blanks
-	lists sync.Pool // of *list, for the attributes of one event
+	lists  sync.Pool // of *list, for the attributes of one event
+	drafts sync.Pool // of *draft
+}
+
+// draft is one event on its way to the processor, which keeps a copy.
+type draft struct {
+	record sdklog.Record
+	wire   []byte
 }
 
 // blanks makes the records of events and hands them to the processor. The SDK's logger, made for
@@ -26,6 +34,7 @@ type events struct {
 type blanks struct {
 	record  sdklog.Record // with the provider's resource and limits and our scope
 	process func(context.Context, *sdklog.Record) error
+	written bool // process takes records that are written already
 }
 
 func newBlanks(p sdklog.Processor, r *resource.Resource, version string) *blanks {
@@ -78,17 +87,29 @@ func (e *events) emit(sc trace.SpanContext, name string, level slog.Level, attrs
 		e.logger.Emit(trace.ContextWithSpanContext(ctx, sc), r)
 		return
 	}
-	r := e.record
-	r.SetEventName(name)
-	r.SetTimestamp(now)
-	r.SetObservedTimestamp(now)
-	r.SetSeverity(severity)
-	r.SetSeverityText(severityText(level))
-	r.SetTraceID(sc.TraceID())
-	r.SetSpanID(sc.SpanID())
-	r.SetTraceFlags(sc.TraceFlags())
-	r.SetAttributes(attrs...)
-	if err := e.process(ctx, &r); err != nil {
+	d, ok := e.drafts.Get().(*draft)
+	if !ok {
+		d = new(draft)
+	}
+	defer e.drafts.Put(d)
+	r := &d.record
+	*r = e.record
+	if e.written {
+		d.wire = appendRecord(d.wire[:0], now, severity, severityText(level), sc, name, attrs)
+		r.SetEventName(writtenEvent)
+		r.SetBody(attribute.StringValue(string(d.wire)))
+	} else {
+		r.SetEventName(name)
+		r.SetTimestamp(now)
+		r.SetObservedTimestamp(now)
+		r.SetSeverity(severity)
+		r.SetSeverityText(severityText(level))
+		r.SetTraceID(sc.TraceID())
+		r.SetSpanID(sc.SpanID())
+		r.SetTraceFlags(sc.TraceFlags())
+		r.SetAttributes(attrs...)
+	}
+	if err := e.process(ctx, r); err != nil {
 		otel.Handle(err)
 	}
 }

@@ -53,7 +53,6 @@ func (d *dropped) note(s *lifecycle.Step, target string) {
 func (w *watcher) keep() {
 	w.dropped.kept = true
 	w.server = w.server.WithTraceFlags(w.server.TraceFlags().WithSampled(true))
-	w.ctx = nil
 }
 
 // recall keeps a connection that is being set up: all of its steps are still there.
@@ -122,8 +121,10 @@ func (w *watcher) keepClosed(o *lifecycle.Outcome) {
 // rebuild makes the spans of the handshake from what the record has of it.
 func (w *watcher) rebuild() {
 	f, d := w.conn.Facts(), w.dropped
-	l := append(serverAttributes(w.conn, &f), resultAttributes(&f, statusSwitching, nil)...)
-	server := w.tel.tracing.span(d.parent, serverName(f.Method, f.Pattern), trace.SpanKindServer, w.conn.Accepted, l, d.links)
+	server := newSpan()
+	server.attrs.request(w.conn, &f)
+	server.attrs.result(&f, statusSwitching, nil)
+	w.tel.tracing.begin(server, d.parent, serverName(f.Method, f.Pattern), trace.SpanKindServer, w.conn.Accepted, d.links)
 	server.context = w.server
 	server.end(w.conn.Opened())
 
@@ -152,13 +153,14 @@ func (w *watcher) rebuild() {
 // retellAccept makes the span of a TLS handshake with the client, of which nil is no more known than that it
 // went well.
 func (w *watcher) retellAccept(m lifecycle.Mark, t *lifecycle.TLSInfo) {
-	l := list{keyTLSEstablished.Bool(true)}
+	made := newSpan()
 	if t != nil {
-		l = l[:0]
-		l.tls(t)
+		made.attrs.tls(t)
+	} else {
+		made.attrs = append(made.attrs, keyTLSEstablished.Bool(true))
 	}
 	begun := w.conn.Accepted.Add(m.Start)
-	w.after(spanTLSServerHandshake, begun, begun.Add(m.Duration), m.Reason, l)
+	w.after(made, spanTLSServerHandshake, begun, begun.Add(m.Duration), m.Reason)
 }
 
 // retellMark makes the span of a mark. What the record knows of the connection goes for its last attempt.
@@ -174,10 +176,11 @@ func (w *watcher) retellMark(m lifecycle.Mark, f *lifecycle.Facts, hop lifecycle
 	}
 	switch {
 	case m.Phase == lifecycle.PhaseTLS:
-		l := list{keyTLSEstablished.Bool(s.Failure == nil), keyTLSPeer.String(hop.String())}
-		l.egress(s)
-		l.dial(s)
-		w.after(spanTLSClientHandshake, s.Begun, s.Ended, m.Reason, l)
+		made := newSpan()
+		made.attrs = append(made.attrs, keyTLSEstablished.Bool(s.Failure == nil), keyTLSPeer.String(hop.String()))
+		made.attrs.egress(s)
+		made.attrs.dial(s)
+		w.after(made, spanTLSClientHandshake, s.Begun, s.Ended, m.Reason)
 		return
 	case m.Phase == lifecycle.PhaseUpgrade && last:
 		s.Status = statusSwitching
@@ -193,9 +196,10 @@ func (w *watcher) wholeTransfer(o *lifecycle.Outcome) {
 			ended = begun.Add(m.Duration)
 		}
 	}
-	l := make(list, 0, 9)
+	made := newSpan()
+	l := &made.attrs
 	l.string(keyConnectionID, w.conn.ID)
-	l = append(l, keySegmentIndex.Int(0), keySegmentFinal.Bool(true))
+	*l = append(*l, keySegmentIndex.Int(0), keySegmentFinal.Bool(true))
 	for i, c := range []*lifecycle.Counts{&o.Upstream, &o.Down} {
 		l.sums(segmentKeys[i], sums{c.Bytes, c.Messages(), c.Stall}, w.tunnel)
 	}
@@ -203,5 +207,5 @@ func (w *watcher) wholeTransfer(o *lifecycle.Outcome) {
 	if w.tunnel {
 		name = spanTunnelTransfer
 	}
-	w.part(name, begun, ended, nil, l)
+	w.part(made, name, begun, ended, nil)
 }

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 )
 
@@ -71,14 +73,21 @@ func (c *collector) metrics(ctx context.Context) (sdkmetric.Exporter, error) {
 		func() otlpmetrichttp.Option { return otlpmetrichttp.WithTLSClientConfig(c.TLS) }, otlpmetrichttp.WithHeaders)...)
 }
 
-func (c *collector) logs(ctx context.Context) (sdklog.Exporter, error) {
+// logs makes the exporter of logs; tuned says that the environment has its say over HTTP, too.
+func (c *collector) logs(ctx context.Context, tuned bool) (sdklog.Exporter, error) {
 	if c.Protocol == protocolGRPC {
-		return otlploggrpc.New(ctx, options(c, "", otlploggrpc.WithEndpoint, nil, otlploggrpc.WithInsecure, func() otlploggrpc.Option {
+		return newLogsExporter(otlploggrpc.New(ctx, append(options(c, "", otlploggrpc.WithEndpoint, nil, otlploggrpc.WithInsecure, func() otlploggrpc.Option {
 			return otlploggrpc.WithTLSCredentials(credentials.NewTLS(c.TLS))
-		}, otlploggrpc.WithHeaders)...)
+		}, otlploggrpc.WithHeaders), otlploggrpc.WithDialOption(grpc.WithUnaryInterceptor(instead)))...))
 	}
-	return otlploghttp.New(ctx, options(c, "/v1/logs", otlploghttp.WithEndpoint, otlploghttp.WithURLPath, otlploghttp.WithInsecure,
-		func() otlploghttp.Option { return otlploghttp.WithTLSClientConfig(c.TLS) }, otlploghttp.WithHeaders)...)
+	opts := options(c, "/v1/logs", otlploghttp.WithEndpoint, otlploghttp.WithURLPath, otlploghttp.WithInsecure,
+		func() otlploghttp.Option { return otlploghttp.WithTLSClientConfig(c.TLS) }, otlploghttp.WithHeaders)
+	if tuned {
+		return otlploghttp.New(ctx, opts...)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = c.TLS
+	return newLogsExporter(otlploghttp.New(ctx, append(opts, otlploghttp.WithHTTPClient(&http.Client{Transport: insteadHTTP{transport}, Timeout: exportTimeout}))...))
 }
 
 // options makes one exporter's options: the six exporters have the same ones under six types.

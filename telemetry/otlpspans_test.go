@@ -47,17 +47,17 @@ func (w *wire) received(t *testing.T) *collectortrace.ExportTraceServiceRequest 
 	return &r
 }
 
-// recorded are the spans of a connection, as they go to the processor.
-func recorded(t *testing.T, s Settings, play func(*script)) (all []sdktrace.ReadOnlySpan) {
+// recorded are the spans of a connection, as they go to the processor: as they are, and written.
+func recorded(t *testing.T, s Settings, play func(*script)) (all, written []sdktrace.ReadOnlySpan) {
 	h := newHarness(t, s)
 	defer h.close()
 	export := h.tracing.recording.process
 	h.tracing.recording.process = func(s sdktrace.ReadOnlySpan) {
 		export(s)
-		all = append(all, s)
+		all, written = append(all, s), append(written, s.(*span).write())
 	}
 	play(h.accept("203.0.113.7:51000"))
-	return all
+	return all, written
 }
 
 // What goes out is what the library would send, which knows nothing of us.
@@ -65,7 +65,7 @@ func TestSpansOnTheWireAreTheLibrarys(t *testing.T) {
 	for _, test := range timelines {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				spans := recorded(t, test.settings, test.play)
+				spans, written := recorded(t, test.settings, test.play)
 				ours, theirs := new(wire), new(wire)
 				fast, err := newSpansExporter(t.Context(), ours)
 				if err != nil {
@@ -76,7 +76,7 @@ func TestSpansOnTheWireAreTheLibrarys(t *testing.T) {
 					t.Fatal(err)
 				}
 				for range 2 { // the second reuses what the first has made
-					if err := fast.ExportSpans(t.Context(), spans); err != nil {
+					if err := fast.ExportSpans(t.Context(), written); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -96,20 +96,22 @@ func TestSpansOnTheWireAreTheLibrarys(t *testing.T) {
 
 func TestLongAndOddAttributesOnTheWire(t *testing.T) {
 	tr := &tracing{recording: newRecording(sdktrace.AlwaysSample(), sdktrace.NewSimpleSpanProcessor(nil), resource.Default(), "")}
-	var spans []sdktrace.ReadOnlySpan
-	tr.recording.process = func(s sdktrace.ReadOnlySpan) { spans = append(spans, s) }
+	var spans, written []sdktrace.ReadOnlySpan
+	tr.recording.process = func(s sdktrace.ReadOnlySpan) { spans, written = append(spans, s), append(written, s.(*span).write()) }
 	for _, n := range []int{0, 1, 100, 118, 119, 120, 127, 128, 16 << 10, 3 << 20} {
-		s := tr.root(trace.SpanContext{}, "x", trace.SpanKindClient, time.Unix(1, 2), list{
+		s := newSpan()
+		s.attrs = list{
 			attribute.String("text", strings.Repeat("x", n)), attribute.StringSlice("texts", []string{"a", "", strings.Repeat("y", n)}),
 			attribute.Bool("yes", true), attribute.Bool("no", false), attribute.Int("less", -1), attribute.Int("zero", 0), attribute.Float64("f", 0.1),
-		})
+		}
+		tr.root(s, trace.SpanContext{}, "x", trace.SpanKindClient, time.Unix(1, 2))
 		s.fail(strings.Repeat("z", n))
 		s.end(time.Unix(3, 4))
 	}
 	ours, theirs := new(wire), new(wire)
 	fast, _ := newSpansExporter(t.Context(), ours)
 	library, _ := otlptrace.New(t.Context(), theirs)
-	if err := fast.ExportSpans(t.Context(), spans); err != nil {
+	if err := fast.ExportSpans(t.Context(), written); err != nil {
 		t.Fatal(err)
 	}
 	if err := library.ExportSpans(t.Context(), spans); err != nil {
@@ -127,7 +129,7 @@ func TestSpansOfTheSDKAreExportedBesideOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all []sdktrace.ReadOnlySpan
-	synctest.Test(t, func(t *testing.T) { all = recorded(t, Settings{}, timelines[0].play) })
+	synctest.Test(t, func(t *testing.T) { _, all = recorded(t, Settings{}, timelines[0].play) })
 	ours := len(all)
 	_, live := sdktrace.NewTracerProvider().Tracer("x").Start(t.Context(), "x")
 	live.End()

@@ -14,8 +14,13 @@ import (
 // propagator is OTEL_PROPAGATORS' (W3C trace context and baggage by default). With tracing off, or
 // with no propagators, it leaves headers as they are, so that the client's context passes through.
 type propagator struct {
-	of propagation.TextMapPropagator
-	on bool
+	of      propagation.TextMapPropagator
+	on      bool // telemetry has traces
+	injects bool // of has fields to inject
+}
+
+func newPropagator(of propagation.TextMapPropagator, on bool) *propagator {
+	return &propagator{of: of, on: on, injects: on && len(of.Fields()) > 0}
 }
 
 // fields are the headers of every format that can be configured. One that is not ours must not
@@ -35,7 +40,7 @@ func (p *propagator) Extract(ctx context.Context, h http.Header) context.Context
 
 // Inject replaces whatever trace context h has by ctx's, and its baggage by what of ctx's may go on.
 func (p *propagator) Inject(ctx context.Context, h http.Header) {
-	if !p.on || len(p.of.Fields()) == 0 {
+	if !p.injects {
 		return
 	}
 	for _, f := range fields {

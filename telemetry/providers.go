@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/contrib/propagators/autoprop"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploggrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
@@ -23,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
 )
 
 // providers is what New built. A signal that is off has no provider.
@@ -210,6 +212,9 @@ func (b *builder) traces(ctx context.Context, p *providers) error {
 		sdktrace.WithSampler(linkedSampler{sampler}),
 		sdktrace.WithSpanProcessor(gate))
 	p.traces, p.recording = provider, newRecording(sampler, gate, b.resource, b.settings.Version)
+	if p.recording != nil {
+		_, p.recording.written = exporter.(*spansExporter)
+	}
 	p.stops = append(p.stops, provider.Shutdown)
 	return nil
 }
@@ -234,9 +239,9 @@ func (b *builder) logs(ctx context.Context, p *providers) error {
 	case originNone:
 		return nil
 	case originBlock:
-		exporter, err = b.collector.logs(ctx)
+		exporter, err = b.collector.logs(ctx, b.settings.tuned())
 	default:
-		exporter, err = autoexport.NewLogExporter(ctx)
+		exporter, err = b.environmentLogs(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("logs exporter: %w", err)
@@ -245,8 +250,19 @@ func (b *builder) logs(ctx context.Context, p *providers) error {
 	gate := newLogGate(exporter, queue, b.lifetime, b.losses)
 	provider := sdklog.NewLoggerProvider(sdklog.WithResource(b.resource), sdklog.WithProcessor(gate))
 	p.logs, p.blanks = provider, newBlanks(gate, b.resource, b.settings.Version)
+	if _, ours := exporter.(*logsExporter); ours && !b.settings.limitsRecords() {
+		p.blanks.written = true
+	}
 	p.stops = append(p.stops, provider.Shutdown)
 	return nil
+}
+
+// environmentLogs is the exporter that autoexport would make; ours where that is OTLP's over gRPC.
+func (b *builder) environmentLogs(ctx context.Context) (sdklog.Exporter, error) {
+	if e := b.settings.exporter(signalLogs); (e == "" || e == "otlp") && b.settings.environmentProtocol(signalLogs) == protocolGRPC {
+		return newLogsExporter(otlploggrpc.New(ctx, otlploggrpc.WithDialOption(grpc.WithUnaryInterceptor(instead))))
+	}
+	return autoexport.NewLogExporter(ctx)
 }
 
 // seriesPerRoute bounds what one route adds to one instrument: 23 causes with the close codes, legs

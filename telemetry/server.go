@@ -29,8 +29,10 @@ func (w *watcher) beginServer(ctx context.Context) context.Context {
 		parent = trace.SpanContext{}
 		ctx = baggage.ContextWithoutBaggage(ctx)
 	}
-	span := w.tel.tracing.root(parent, serverName(f.Method, f.Pattern), trace.SpanKindServer, w.conn.Accepted, serverAttributes(w.conn, &f), links...)
-	w.setup.server, w.server, w.setup.named, w.ctx = span, span.context, f.Route != "", nil
+	made := newSpan()
+	made.attrs.request(w.conn, &f)
+	w.tel.tracing.root(made, parent, serverName(f.Method, f.Pattern), trace.SpanKindServer, w.conn.Accepted, links...)
+	w.setup.server, w.server, w.setup.named = made, made.context, f.Route != ""
 	id := w.server.TraceID().String()
 	w.conn.SetTrace(id, "00-"+id+"-"+w.server.SpanID().String()+"-"+w.server.TraceFlags().String())
 	switch t := w.setup.tls; {
@@ -74,9 +76,8 @@ func serverName(m, pattern string) string {
 	return m + " " + pattern
 }
 
-// serverAttributes are those known when the request head is complete.
-func serverAttributes(c *lifecycle.Connection, f *lifecycle.Facts) list {
-	l := make(list, 0, 20)
+// request adds what a SERVER span has when the request head is complete.
+func (l *list) request(c *lifecycle.Connection, f *lifecycle.Facts) {
 	protocol := "socks"
 	if f.Method != lifecycle.MethodSOCKS5 {
 		protocol = "http"
@@ -93,10 +94,9 @@ func serverAttributes(c *lifecycle.Connection, f *lifecycle.Facts) list {
 	l.text(keyNetworkProtocolVersion, f.Protocol)
 	l.string(keyConnectionID, c.ID)
 	l.string(keyMode, f.Mode.String())
-	l = append(l, keyConfigGeneration.Int(f.Generation))
+	*l = append(*l, keyConfigGeneration.Int(f.Generation))
 	l.string(keyRouteName, f.Route)
 	l.string(keyUpstreamName, f.Upstream)
-	return l
 }
 
 // named gives the SERVER span its final name if the route was not known at its start. Its attributes
@@ -111,30 +111,28 @@ func (w *watcher) named() {
 
 // endServer ends the SERVER span: with a 101, or with the response of a failed connection.
 func (w *watcher) endServer(at time.Time, status int, failure *lifecycle.Failure) {
-	span := w.setup.server
-	if span == nil {
+	made := w.setup.server
+	if made == nil {
 		return
 	}
 	if w.sampled() {
 		f := w.conn.Facts()
 		if !w.setup.named { // else the span has them from its start
-			var l list
-			l.string(keyHTTPRoute, f.Pattern)
-			l.string(keyRouteName, f.Route)
-			l.string(keyUpstreamName, f.Upstream)
-			span.set(l)
+			made.attrs.string(keyHTTPRoute, f.Pattern)
+			made.attrs.string(keyRouteName, f.Route)
+			made.attrs.string(keyUpstreamName, f.Upstream)
 		}
-		span.set(resultAttributes(&f, status, failure))
+		made.attrs.result(&f, status, failure)
 		if failure != nil && w.isServerError(status, failure) {
-			span.fail(failure.Phase.String() + ": " + failure.Reason.String())
+			made.fail(failure.Phase.String() + ": " + failure.Reason.String())
 		}
 	}
-	span.end(at)
+	made.end(at)
+	w.setup.server = nil
 }
 
-// resultAttributes are those known at the SERVER span's end.
-func resultAttributes(f *lifecycle.Facts, status int, failure *lifecycle.Failure) list {
-	l := make(list, 0, 10)
+// result adds what is known at the SERVER span's end.
+func (l *list) result(f *lifecycle.Facts, status int, failure *lifecycle.Failure) {
 	if !f.Granted.IsZero() { // what came of the tunnel's content is told by the spans below
 		status = grantedStatus(f)
 	}
@@ -146,12 +144,11 @@ func resultAttributes(f *lifecycle.Facts, status int, failure *lifecycle.Failure
 	if failure != nil {
 		l.string(keyPhaseName, failure.Phase.String())
 		l.failure(failure.Reason)
-		return l
+		return
 	}
 	l.text(keyWebsocketSubprotocol, f.Subprotocol)
 	l.text(keyWebsocketExtensions, f.Extensions)
 	l.string(keyFraming, f.Framing)
-	return l
 }
 
 // tunnel tells what is in a tunnel.
@@ -191,49 +188,52 @@ func (w *watcher) failedHead(o *lifecycle.Outcome) {
 	}
 	if w.setup.request == nil {
 		if t := w.setup.tls; t != nil {
-			attrs := acceptAttributes(t)
-			attrs.peer(w.conn.Client)
-			attrs.string(keyConnectionID, w.conn.ID)
-			w.root(spanTLSServerHandshake, trace.SpanKindInternal, t.Begun, t.Ended, t.Reason(), o, attrs)
+			made := newSpan()
+			made.attrs.accept(t)
+			made.attrs.peer(w.conn.Client)
+			made.attrs.string(keyConnectionID, w.conn.ID)
+			w.root(made, spanTLSServerHandshake, trace.SpanKindInternal, t.Begun, t.Ended, t.Reason(), o)
 		}
 		return
 	}
-	var attrs list
-	attrs.client(w.conn.Facts().Client)
-	attrs.peer(w.conn.Client)
-	attrs.int(keyHTTPResponseStatusCode, o.Status)
-	attrs.string(keyConnectionID, w.conn.ID)
-	attrs.string(keyPhaseName, o.Failure.Phase.String())
-	attrs.failure(o.Failure.Reason)
+	made := newSpan()
+	l := &made.attrs
+	l.client(w.conn.Facts().Client)
+	l.peer(w.conn.Client)
+	l.int(keyHTTPResponseStatusCode, o.Status)
+	l.string(keyConnectionID, w.conn.ID)
+	l.string(keyPhaseName, o.Failure.Phase.String())
+	l.failure(o.Failure.Reason)
 	status := lifecycle.ReasonNone
 	if w.isServerError(o.Status, o.Failure) {
 		status = o.Failure.Reason
 	}
-	w.root(spanRequest, trace.SpanKindServer, w.conn.Accepted, o.At, status, o, attrs)
+	w.root(made, spanRequest, trace.SpanKindServer, w.conn.Accepted, o.At, status, o)
 	if t := w.setup.tls; t != nil {
 		w.accepting(t)
 	}
 }
 
 // accepting makes the span of a TLS handshake with the client, under the SERVER span.
-func (w *watcher) accepting(s *lifecycle.Step) context.Context {
-	return w.after(spanTLSServerHandshake, s.Begun, s.Ended, s.Reason(), acceptAttributes(s))
+func (w *watcher) accepting(s *lifecycle.Step) trace.SpanContext {
+	made := newSpan()
+	made.attrs.accept(s)
+	return w.after(made, spanTLSServerHandshake, s.Begun, s.Ended, s.Reason())
 }
 
-// root makes a span of something that is over and is a trace of its own.
-func (w *watcher) root(name string, kind trace.SpanKind, begun, ended time.Time, failed lifecycle.Reason, o *lifecycle.Outcome, attrs list) {
-	span := w.tel.tracing.root(trace.SpanContext{}, name, kind, begun, attrs)
+// root makes s the span of something that is over and is a trace of its own.
+func (w *watcher) root(s *span, name string, kind trace.SpanKind, begun, ended time.Time, failed lifecycle.Reason, o *lifecycle.Outcome) {
+	w.tel.tracing.root(s, trace.SpanContext{}, name, kind, begun)
 	if o.Kind == lifecycle.OutcomeFailed && w.tel.settings.Keep.Failed && w.tel.keeps() {
-		span.context = span.context.WithTraceFlags(span.context.TraceFlags().WithSampled(true))
+		s.context = s.context.WithTraceFlags(s.context.TraceFlags().WithSampled(true))
 	}
-	finish(span, failed, ended)
-	w.server, w.ctx = span.context, nil
+	w.server = s.context
+	finish(s, failed, ended)
 	w.conn.SetTrace(w.server.TraceID().String(), "")
 }
 
-func acceptAttributes(s *lifecycle.Step) list {
-	l := make(list, 0, 12)
+// accept adds what there is to tell of a TLS handshake with the client.
+func (l *list) accept(s *lifecycle.Step) {
 	l.tls(s.TLS)
 	l.failure(s.Reason())
-	return l
 }

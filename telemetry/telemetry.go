@@ -127,7 +127,7 @@ func (t *Telemetry) Observers() []lifecycle.Observer { return []lifecycle.Observ
 
 // Propagator carries trace contexts in HTTP headers.
 func (t *Telemetry) Propagator() lifecycle.Propagator {
-	return &propagator{of: t.providers.propagator, on: t.tracer != nil}
+	return newPropagator(t.providers.propagator, t.tracer != nil)
 }
 
 // Metrics serves what Prometheus scrapes.

@@ -28,9 +28,10 @@ type tracing struct {
 type recording struct {
 	sampler  sdktrace.Sampler
 	process  func(sdktrace.ReadOnlySpan)
+	written  bool // process takes spans that are written already
 	resource *resource.Resource
 	scope    instrumentation.Scope
-	blank    sdktrace.ReadOnlySpan // answers for what our spans have not
+	blank    sdktrace.ReadOnlySpan // sampled; answers for what our spans have not
 }
 
 // newRecording hands the spans to p. It is nil where the environment limits what a span may have: the
@@ -40,70 +41,73 @@ func newRecording(s sdktrace.Sampler, p sdktrace.SpanProcessor, r *resource.Reso
 	if limits.AttributeValueLengthLimit >= 0 || limits.AttributeCountLimit < sdktrace.DefaultAttributeCountLimit || limits.LinkCountLimit < sdktrace.DefaultLinkCountLimit {
 		return nil
 	}
+	sampled := trace.NewSpanContext(trace.SpanContextConfig{TraceFlags: trace.FlagsSampled})
 	scope := instrumentation.Scope{Name: scopeName, Version: version, SchemaURL: schemaURL}
 	return &recording{
 		sampler: s, process: p.OnEnd, resource: r, scope: scope,
-		blank: tracetest.SpanStub{Resource: r, InstrumentationScope: scope}.Snapshot(),
+		blank: tracetest.SpanStub{SpanContext: sampled, Resource: r, InstrumentationScope: scope}.Snapshot(),
 	}
 }
 
-// root begins a trace, or goes on with a client's that is trusted. The sampler decides on it.
-func (t *tracing) root(client trace.SpanContext, name string, kind trace.SpanKind, at time.Time, attrs list, links ...trace.Link) *span {
+// root has s begin a trace, or go on with a client's that is trusted. The sampler decides on it.
+func (t *tracing) root(s *span, client trace.SpanContext, name string, kind trace.SpanKind, at time.Time, links ...trace.Link) {
 	if t.recording == nil {
-		return t.live(client, false, name, kind, at, attrs, links)
+		t.live(s, client, false, name, kind, at, links)
+		return
 	}
-	s := t.span(client, name, kind, at, attrs, links)
+	t.begin(s, client, name, kind, at, links)
 	config := trace.SpanContextConfig{TraceID: client.TraceID(), SpanID: newSpanID(), TraceFlags: client.TraceFlags()}
-	if !client.IsValid() {
+	ctx := context.Background()
+	if client.IsValid() {
+		ctx = trace.ContextWithRemoteSpanContext(ctx, client)
+	} else {
 		config.TraceID = newTraceID()
 	}
 	result := t.recording.sampler.ShouldSample(sdktrace.SamplingParameters{
-		ParentContext: trace.ContextWithRemoteSpanContext(context.Background(), client),
-		TraceID:       config.TraceID, Name: name, Kind: kind, Attributes: attrs, Links: links,
+		ParentContext: ctx, TraceID: config.TraceID, Name: name, Kind: kind, Attributes: s.attrs, Links: links,
 	})
 	config.TraceFlags = config.TraceFlags.WithSampled(result.Decision == sdktrace.RecordAndSample)
 	config.TraceState = result.Tracestate
 	s.context = trace.NewSpanContext(config)
 	s.attrs = append(s.attrs, result.Attributes...)
-	return s
 }
 
-// child begins a span under one of ours. What a sampler decided on its trace goes for it, too.
-func (t *tracing) child(parent trace.SpanContext, name string, kind trace.SpanKind, at time.Time, attrs list, links ...trace.Link) *span {
+// child has s begin under a span of ours. What a sampler decided on its trace goes for it, too.
+func (t *tracing) child(s *span, parent trace.SpanContext, name string, kind trace.SpanKind, at time.Time, links ...trace.Link) {
 	if t.recording == nil {
-		return t.live(parent, false, name, kind, at, attrs, links)
+		t.live(s, parent, false, name, kind, at, links)
+		return
 	}
-	s := t.span(parent, name, kind, at, attrs, links)
+	t.begin(s, parent, name, kind, at, links)
 	s.context = parent.WithSpanID(newSpanID())
-	return s
 }
 
-// linked begins a trace of a part of a connection that is sampled.
-func (t *tracing) linked(name string, kind trace.SpanKind, at time.Time, attrs list, links ...trace.Link) *span {
+// linked has s begin a trace of a part of a connection that is sampled.
+func (t *tracing) linked(s *span, name string, kind trace.SpanKind, at time.Time, links ...trace.Link) {
 	if t.recording == nil {
-		return t.live(trace.SpanContext{}, true, name, kind, at, attrs, links)
+		t.live(s, trace.SpanContext{}, true, name, kind, at, links)
+		return
 	}
-	s := t.span(trace.SpanContext{}, name, kind, at, attrs, links)
+	t.begin(s, trace.SpanContext{}, name, kind, at, links)
 	s.context = trace.NewSpanContext(trace.SpanContextConfig{TraceID: newTraceID(), SpanID: newSpanID(), TraceFlags: trace.FlagsSampled})
-	return s
 }
 
-func (t *tracing) span(parent trace.SpanContext, name string, kind trace.SpanKind, at time.Time, attrs list, links []trace.Link) *span {
-	s := &span{ReadOnlySpan: t.recording.blank, by: t.recording, parent: parent, name: name, kind: kind, begun: at, attrs: attrs}
+// begin gives s what it has from its begin, but for its context.
+func (t *tracing) begin(s *span, parent trace.SpanContext, name string, kind trace.SpanKind, at time.Time, links []trace.Link) {
+	s.ReadOnlySpan, s.by, s.parent, s.name, s.kind, s.begun = t.recording.blank, t.recording, parent, name, kind, at
 	for _, l := range links {
 		s.links = append(s.links, sdktrace.Link{SpanContext: l.SpanContext, Attributes: l.Attributes})
 	}
-	return s
 }
 
-// live has the provider make a span.
-func (t *tracing) live(parent trace.SpanContext, linked bool, name string, kind trace.SpanKind, at time.Time, attrs list, links []trace.Link) *span {
+// live has the provider make the span.
+func (t *tracing) live(s *span, parent trace.SpanContext, linked bool, name string, kind trace.SpanKind, at time.Time, links []trace.Link) {
 	ctx := trace.ContextWithSpanContext(context.Background(), parent)
 	if linked {
 		ctx = context.WithValue(ctx, linkedKey{}, true)
 	}
-	_, made := t.tracer.Start(ctx, name, trace.WithSpanKind(kind), trace.WithTimestamp(at), trace.WithAttributes(attrs...), trace.WithLinks(links...))
-	return &span{live: made, context: made.SpanContext(), name: name}
+	_, s.live = t.tracer.Start(ctx, name, trace.WithSpanKind(kind), trace.WithTimestamp(at), trace.WithAttributes(s.attrs...), trace.WithLinks(links...))
+	s.context, s.name, s.had = s.live.SpanContext(), name, len(s.attrs)
 }
 
 func newTraceID() (id trace.TraceID) {

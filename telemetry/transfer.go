@@ -39,9 +39,10 @@ func sumsOf(f *lifecycle.Flow) sums {
 // cut ends the current segment. The caller holds mu.
 func (t *transfer) cut(at time.Time, final bool) {
 	w := t.watcher
-	l := make(list, 0, 9)
+	made := newSpan()
+	l := &made.attrs
 	l.string(keyConnectionID, w.conn.ID)
-	l = append(l, keySegmentIndex.Int(t.number), keySegmentFinal.Bool(final))
+	*l = append(*l, keySegmentIndex.Int(t.number), keySegmentFinal.Bool(final))
 	for i, d := range []lifecycle.Direction{lifecycle.Upstream, lifecycle.Downstream} {
 		now, before := sumsOf(w.conn.Flow(d)), t.counted[i]
 		l.sums(segmentKeys[i], sums{now.bytes - before.bytes, now.messages - before.messages, now.stall - before.stall}, w.tunnel)
@@ -55,7 +56,7 @@ func (t *transfer) cut(at time.Time, final bool) {
 	if w.tunnel {
 		name = spanTunnelTransfer
 	}
-	t.before = w.part(name, t.begun, at, links, l)
+	t.before = w.part(made, name, t.begun, at, links)
 	t.begun = at
 	t.number++
 }
@@ -89,17 +90,17 @@ func (l *list) totals(o *lifecycle.Outcome, tunnel bool) {
 	}
 }
 
-// part makes a span of an open connection's life: under the SERVER span, or in linked mode a root with
-// a link to it.
-func (w *watcher) part(name string, begun, ended time.Time, links []trace.Link, attrs list) trace.SpanContext {
-	var s *span
+// part makes s the span of a part of an open connection's life: under the SERVER span, or in linked mode a
+// root with a link to it.
+func (w *watcher) part(s *span, name string, begun, ended time.Time, links []trace.Link) trace.SpanContext {
 	if w.tel.settings.Linked {
-		s = w.tel.tracing.linked(name, trace.SpanKindInternal, begun, attrs, append(links, trace.Link{SpanContext: w.server})...)
+		w.tel.tracing.linked(s, name, trace.SpanKindInternal, begun, append(links, trace.Link{SpanContext: w.server})...)
 	} else {
-		s = w.tel.tracing.child(w.server, name, trace.SpanKindInternal, begun, attrs, links...)
+		w.tel.tracing.child(s, w.server, name, trace.SpanKindInternal, begun, links...)
 	}
+	made := s.context
 	s.end(ended)
-	return s.context
+	return made
 }
 
 // transferred ends the last segment.
@@ -122,7 +123,8 @@ func (w *watcher) closeSpan(o *lifecycle.Outcome) {
 			ended = begun.Add(max(m.Duration, 0))
 		}
 	}
-	l := make(list, 0, 16)
+	made := newSpan()
+	l := &made.attrs
 	l.string(keyConnectionID, w.conn.ID)
 	l.close(o.Close)
 	l.string(keyFraming, w.conn.Facts().Framing)
@@ -131,7 +133,7 @@ func (w *watcher) closeSpan(o *lifecycle.Outcome) {
 	if w.tunnel {
 		name = spanTunnelClose
 	}
-	w.part(name, begun, ended, nil, l)
+	w.part(made, name, begun, ended, nil)
 }
 
 func (l *list) close(c lifecycle.Close) {

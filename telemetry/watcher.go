@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"wsproxy/lifecycle"
 )
@@ -26,7 +27,7 @@ type watcher struct {
 	tunnel  bool              // open, and opaque
 	open    *transfer         // nil before the 101 and for a connection that is not sampled
 	dropped *dropped          // nil for one that is sampled, or that will not be kept
-	ctx     context.Context   // background's; nil when it is to be made anew
+	mark    *mark             // nil when there is nothing to tell of the connection
 }
 
 // setup is what is remembered until the 101.
@@ -66,14 +67,14 @@ func (w *watcher) Begin(ctx context.Context, s *lifecycle.Step) context.Context 
 
 func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 	defer w.debug(s)
-	var ctx context.Context // with the step's own span, for exemplars
+	span := w.server // the step's own if it has one, for exemplars
 	switch s.Phase {
 	case lifecycle.PhaseTLSAccept:
 		if w.setup.head.IsZero() {
 			w.setup.tls = s
 			return
 		}
-		ctx = w.dialled(s) // inside of a tunnel, which was dialled for
+		span = w.dialled(s) // inside of a tunnel, which was dialled for
 	case lifecycle.PhaseRequest: // noted at its begin; told when the connection is known to be one
 		return
 	case lifecycle.PhaseTransfer:
@@ -82,24 +83,21 @@ func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 	case lifecycle.PhaseRoute:
 		w.named()
 		w.accepted()
-		ctx = w.background()
 	case lifecycle.PhaseDNS, lifecycle.PhaseConnect, lifecycle.PhaseProxy, lifecycle.PhaseTLS, lifecycle.PhaseUpgrade:
-		ctx = w.dialled(s)
+		span = w.dialled(s)
 		if s.Phase == lifecycle.PhaseUpgrade {
-			w.tel.metrics.upgrade(ctx, s)
+			w.tel.metrics.upgrade(w.near(span), s)
 		}
-	default:
-		ctx = w.background()
 	}
 	if w.setup != nil {
 		w.setup.failed = s.Reason()
 	}
-	w.tel.metrics.phase(ctx, w.label, s)
+	w.tel.metrics.phase(w.near(span), w.label, s)
 }
 
-// dialled makes the span of a step of dialling, and returns a ctx with it. Of a connection that is not
+// dialled makes the span of a step of dialling, and returns its context. Of a connection that is not
 // sampled the step is noted, if that may change.
-func (w *watcher) dialled(s *lifecycle.Step) context.Context {
+func (w *watcher) dialled(s *lifecycle.Step) trace.SpanContext {
 	if s.Phase == lifecycle.PhaseConnect && s.Failure == nil {
 		w.peer = s.Peer
 	}
@@ -107,7 +105,7 @@ func (w *watcher) dialled(s *lifecycle.Step) context.Context {
 		if w.dropped != nil {
 			w.dropped.note(s, w.conn.Facts().Target)
 		}
-		return w.background()
+		return w.server
 	}
 	switch s.Phase {
 	case lifecycle.PhaseDNS:
@@ -163,7 +161,7 @@ func (w *watcher) accepted() {
 	}
 	w.setup.counted = true
 	w.label = w.tel.metrics.route(w.conn)
-	ctx := w.background()
+	ctx := w.near(w.server)
 	w.tel.metrics.accepted(w.label)
 	for _, s := range []*lifecycle.Step{w.setup.tls, w.setup.request} {
 		if s != nil && !s.Ended.IsZero() {
@@ -176,17 +174,16 @@ func (w *watcher) accepted() {
 func (w *watcher) opened(s *lifecycle.Step) {
 	w.keepSlow(s.Begun)
 	w.endServer(s.Begun, statusSwitching, nil)
-	ctx := w.background()
 	w.tel.metrics.opened(w.label)
 	w.tel.metrics.reconnected(w.conn, w.label, s.Begun)
 	f := w.conn.Facts()
 	if w.tunnel = f.Tunnel.Opaque(); w.tunnel {
 		w.tel.metrics.tunnelOpened(f.Mode)
 	}
-	w.answered(ctx, s.Begun, statusSwitching, lifecycle.ReasonNone)
+	w.answered(s.Begun, statusSwitching, lifecycle.ReasonNone)
 	w.setup = nil
 	w.accessOpened()
-	w.ctx = nil
+	w.mark = nil
 	if w.sampled() && w.dropped == nil {
 		w.open = w.tel.segments.begin(w, s.Begun)
 	}
@@ -199,14 +196,14 @@ func (w *watcher) closed(o *lifecycle.Outcome) {
 	}
 	w.keepClosed(o)
 	w.closeSpan(o)
-	w.tel.metrics.closed(w.background(), w.label, w.conn, o)
+	w.tel.metrics.closed(w.near(w.server), w.label, w.conn, o)
 	if w.tunnel {
-		w.tel.metrics.tunnelClosed(w.background(), w.conn, o)
+		w.tel.metrics.tunnelClosed(w.near(w.server), w.conn, o)
 	}
 }
 
 // answered records the request as the client saw it. A tunnel's answer was there when it was granted.
-func (w *watcher) answered(ctx context.Context, at time.Time, status int, failed lifecycle.Reason) {
+func (w *watcher) answered(at time.Time, status int, failed lifecycle.Reason) {
 	f := w.conn.Facts()
 	if f.Method == lifecycle.MethodSOCKS5 { // not a request of HTTP
 		return
@@ -214,7 +211,7 @@ func (w *watcher) answered(ctx context.Context, at time.Time, status int, failed
 	if !f.Granted.IsZero() {
 		at, status, failed = f.Granted, grantedStatus(&f), lifecycle.ReasonNone
 	}
-	w.tel.metrics.handshake(ctx, w.conn, at.Sub(w.setup.head), status, failed)
+	w.tel.metrics.handshake(w.near(w.server), w.conn, at.Sub(w.setup.head), status, failed)
 }
 
 // failedSetup tells of a connection that never upgraded.
@@ -225,10 +222,9 @@ func (w *watcher) failedSetup(o *lifecycle.Outcome) {
 	} else {
 		w.failedHead(o)
 	}
-	ctx := w.background()
 	w.tel.metrics.failed(w.label, o)
 	if !w.setup.head.IsZero() {
-		w.answered(ctx, o.At, o.Status, o.Failure.Reason)
+		w.answered(o.At, o.Status, o.Failure.Reason)
 	}
 }
 
@@ -237,13 +233,25 @@ const statusSwitching = 101
 // sampled says whether the connection has spans. It has not with tracing off.
 func (w *watcher) sampled() bool { return w.server.IsSampled() }
 
-// background is a ctx with nothing but the SERVER span in it, made once for as long as the connection is
-// being set up and once for its end.
-func (w *watcher) background() context.Context {
-	if w.ctx == nil {
-		w.ctx = w.within(context.Background())
+// mark is a ctx for metrics, whose exemplars have the ids of the span in it. One goes for all spans of a
+// connection's set-up, and one for its end: nobody keeps it.
+type mark struct {
+	noop.Span
+	of  trace.SpanContext
+	ctx context.Context
+}
+
+// SpanContext implements trace.Span.
+func (m *mark) SpanContext() trace.SpanContext { return m.of }
+
+// near is a ctx with span in it, until the next call.
+func (w *watcher) near(span trace.SpanContext) context.Context {
+	if w.mark == nil {
+		w.mark = new(mark)
+		w.mark.ctx = trace.ContextWithSpan(context.Background(), w.mark)
 	}
-	return w.ctx
+	w.mark.of = span
+	return w.mark.ctx
 }
 
 // within returns ctx with the SERVER span in it.
@@ -254,21 +262,23 @@ func (w *watcher) within(ctx context.Context) context.Context {
 	return trace.ContextWithSpanContext(ctx, w.server)
 }
 
-// after makes a span of something that is over, under the SERVER span, and returns a ctx with it. Of a
+// after makes s the span of something that is over, under the SERVER span, and returns its context. Of a
 // connection that is not sampled nothing is made.
-func (w *watcher) after(name string, begun, ended time.Time, failed lifecycle.Reason, attrs list) context.Context {
+func (w *watcher) after(s *span, name string, begun, ended time.Time, failed lifecycle.Reason) trace.SpanContext {
 	if !w.sampled() {
-		return w.background()
+		s.release()
+		return w.server
 	}
-	span := w.tel.tracing.child(w.server, name, trace.SpanKindInternal, begun, attrs)
-	finish(span, failed, ended)
-	return trace.ContextWithSpanContext(context.Background(), span.context)
+	w.tel.tracing.child(s, w.server, name, trace.SpanKindInternal, begun)
+	made := s.context
+	finish(s, failed, ended)
+	return made
 }
 
 // finish ends a span. failed is the reason of the phase that the span stands for, if it failed.
-func finish(span *span, failed lifecycle.Reason, at time.Time) {
+func finish(s *span, failed lifecycle.Reason, at time.Time) {
 	if failed != lifecycle.ReasonNone {
-		span.fail(failed.String())
+		s.fail(failed.String())
 	}
-	span.end(at)
+	s.end(at)
 }
