@@ -31,12 +31,12 @@ func accessMessage(o *lifecycle.Outcome) (string, slog.Level) {
 }
 
 // accessOpened tells of a connection that was upgraded.
-func (w *watcher) accessOpened() {
+func (w *watcher) accessOpened(at time.Time) {
 	if c := w.tel.console; w.tel.settings.Log.Opened && c.enabled(slog.LevelInfo, w.conn.Facts().Route) {
 		c.connection(w.server, slog.LevelInfo, "connection opened", w.identity())
 		c.flush()
 	}
-	w.openedEvent()
+	w.openedEvent(at)
 }
 
 // identity is who is connected to what.
@@ -132,7 +132,7 @@ func (w *watcher) phases() []phaseTime {
 			seen[m.Phase] = true
 		}
 	}
-	var list []phaseTime
+	list := make([]phaseTime, 0, len(seen))
 	for p, was := range seen {
 		if was {
 			list = append(list, phaseTime{lifecycle.Phase(p), took[p]})

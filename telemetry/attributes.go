@@ -81,6 +81,9 @@ func (l *list) tls(t *lifecycle.TLSInfo) {
 }
 
 func splitAddress(v string) (host string, port int) {
+	if strings.IndexByte(v, ':') < 0 {
+		return v, 0
+	}
 	h, p, err := net.SplitHostPort(v)
 	if err != nil {
 		return strings.Trim(v, "[]"), 0

@@ -110,12 +110,11 @@ func (w *watcher) beginExchange(ctx context.Context, made *span, name string, s 
 }
 
 // exchanged ends it.
-func (w *watcher) exchanged(s *lifecycle.Step) trace.SpanContext {
-	made := w.setup.exchange
+func (w *watcher) exchanged(s doneStep) trace.SpanContext {
+	made := s.exchange
 	if made == nil {
 		return w.server
 	}
-	w.setup.exchange = nil
 	made.attrs.int(keyHTTPResponseStatusCode, s.Status)
 	made.attrs.failure(s.Reason())
 	span := made.context

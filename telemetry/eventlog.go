@@ -70,8 +70,9 @@ func (e *events) release(l *list) {
 	e.lists.Put(l)
 }
 
-// emit sends an event of the span that sc names. It keeps no hold on attrs.
-func (e *events) emit(sc trace.SpanContext, name string, level slog.Level, attrs list) {
+// emit sends an event of the span that sc names, which happened at a time that may be a moment ago. It keeps no
+// hold on attrs.
+func (e *events) emit(at time.Time, sc trace.SpanContext, name string, level slog.Level, attrs list) {
 	if e == nil {
 		return
 	}
@@ -80,7 +81,8 @@ func (e *events) emit(sc trace.SpanContext, name string, level slog.Level, attrs
 	if e.blanks == nil {
 		var r log.Record
 		r.SetEventName(name)
-		r.SetTimestamp(now)
+		r.SetTimestamp(at)
+		r.SetObservedTimestamp(now)
 		r.SetSeverity(severity)
 		r.SetSeverityText(severityText(level))
 		r.AddAttributes(attrs...)
@@ -95,12 +97,12 @@ func (e *events) emit(sc trace.SpanContext, name string, level slog.Level, attrs
 	r := &d.record
 	*r = e.record
 	if e.written {
-		d.wire = appendRecord(d.wire[:0], now, severity, severityText(level), sc, name, attrs)
+		d.wire = appendRecord(d.wire[:0], at, now, severity, severityText(level), sc, name, attrs)
 		r.SetEventName(writtenEvent)
 		r.SetBody(attribute.StringValue(string(d.wire)))
 	} else {
 		r.SetEventName(name)
-		r.SetTimestamp(now)
+		r.SetTimestamp(at)
 		r.SetObservedTimestamp(now)
 		r.SetSeverity(severity)
 		r.SetSeverityText(severityText(level))

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
@@ -24,13 +25,13 @@ var phaseKeys = [...]attribute.Key{
 	lifecycle.PhaseClose:     keyPhaseCloseDuration,
 }
 
-func (w *watcher) openedEvent() {
+func (w *watcher) openedEvent(at time.Time) {
 	if w.tel.events == nil {
 		return
 	}
 	l := w.tel.events.list()
 	w.eventAttributes(l)
-	w.tel.events.emit(w.server, eventConnectionOpened, slog.LevelInfo, *l)
+	w.tel.events.emit(at, w.server, eventConnectionOpened, slog.LevelInfo, *l)
 	w.tel.events.release(l)
 }
 
@@ -49,14 +50,14 @@ func (w *watcher) endedEvent(o *lifecycle.Outcome, level slog.Level, phases []ph
 	if o.Failure != nil {
 		l.string(keyPhaseName, o.Failure.Phase.String())
 		l.failure(o.Failure.Reason)
-		w.tel.events.emit(w.server, eventConnectionFailed, level, *l)
+		w.tel.events.emit(o.At, w.server, eventConnectionFailed, level, *l)
 		return
 	}
 	*l = append(*l, keyConnectionDuration.Float64(o.At.Sub(w.conn.Opened()).Seconds()))
 	l.close(o.Close)
 	l.string(keyFraming, w.conn.Facts().Framing)
 	l.totals(o, w.tunnel)
-	w.tel.events.emit(w.server, eventConnectionClosed, level, *l)
+	w.tel.events.emit(o.At, w.server, eventConnectionClosed, level, *l)
 }
 
 func (w *watcher) eventAttributes(l *list) {
@@ -83,6 +84,6 @@ func (t *Telemetry) dropping(s signal, why loss, n int64) {
 	ctx := context.Background()
 	t.exports.LogAttrs(ctx, slog.LevelWarn, "telemetry is being lost",
 		slog.String("signal", s.String()), slog.String("reason", why.String()), slog.Int64("items", n))
-	t.events.emit(trace.SpanContext{}, eventTelemetryDropping, slog.LevelWarn, list{
+	t.events.emit(time.Now(), trace.SpanContext{}, eventTelemetryDropping, slog.LevelWarn, list{
 		keySignal.String(s.String()), keyErrorType.String(why.String()), keyTelemetryDroppedItems.Int64(n)})
 }

@@ -81,7 +81,7 @@ func start(t *testing.T, s Settings) (*Telemetry, *harness) {
 		t.Fatal(err)
 	}
 	h.Telemetry = tel
-	h.registry.Observers = append(tel.Observers(), settled{tel.endings})
+	h.registry.Observers = append(tel.Observers(), settled{tel.tellings})
 	return tel, h
 }
 

@@ -80,14 +80,14 @@ func newHarness(t testing.TB, s Settings) *harness {
 	if h.Telemetry, err = assemble(s, p, newLosses(), z, newConsole(s.Log)); err != nil {
 		t.Fatal(err)
 	}
-	h.registry.Observers = append(h.Observers(), settled{h.endings})
+	h.registry.Observers = append(h.Observers(), settled{h.tellings})
 	number := 0
 	h.registry.NewID = func() string { number++; return fmt.Sprintf("c%d", number) }
 	return h
 }
 
 // settled is an observer behind telemetry's that returns when a connection's end was told.
-type settled struct{ *endings }
+type settled struct{ *tellings }
 
 func (s settled) Watch(*lifecycle.Connection) lifecycle.Watcher              { return s }
 func (settled) Begin(ctx context.Context, _ *lifecycle.Step) context.Context { return ctx }

@@ -65,7 +65,7 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 		metric.WithExplicitBucketBoundaries(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
 	i.dnsLookupDuration, errs[2] = m.Float64Histogram("dns.lookup.duration", metric.WithUnit("s"), metric.WithDescription("Time of a name lookup."),
 		metric.WithExplicitBucketBoundaries(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
-	i.phaseDuration, errs[3] = m.Float64Histogram("wsproxy.phase.duration", metric.WithUnit("s"), metric.WithDescription("Time spent in a phase. Not for transfer: see wsproxy.connection.duration."),
+	i.phaseDuration, errs[3] = m.Float64Histogram("wsproxy.phase.duration", metric.WithUnit("s"), metric.WithDescription("Time spent in a phase, recorded when the whole set-up is over. Not for transfer: see wsproxy.connection.duration."),
 		metric.WithExplicitBucketBoundaries(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
 	i.phaseActive, errs[4] = m.Int64ObservableUpDownCounter("wsproxy.phase.active", metric.WithUnit("{connection}"), metric.WithDescription("Connections in a phase now."))
 	i.connectionActive, errs[5] = m.Int64ObservableUpDownCounter("wsproxy.connection.active", metric.WithUnit("{connection}"), metric.WithDescription("Open WebSockets and tunnels."))

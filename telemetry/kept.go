@@ -83,7 +83,8 @@ func (w *watcher) retell(s *lifecycle.Step, target string) {
 	case lifecycle.PhaseUpgrade:
 		w.upgradeSpan(context.Background(), &begun, target)
 	}
-	w.dialled(s)
+	w.dialled(doneStep{s, w.setup.exchange})
+	w.setup.exchange = nil
 }
 
 // keepSlow keeps a connection that was slow to open. It comes before the SERVER span's end.

@@ -75,7 +75,7 @@ func TestDroppedConnectionsAreKept(t *testing.T) {
 				h := newHarness(t, Settings{Routes: chat, Ratio: new(0.0), Keep: test.keep})
 				s := h.accept("203.0.113.7:51000")
 				test.play(s)
-				h.endings.flush()
+				h.tellings.flush()
 				spans := h.spans.GetSpans()
 				h.close()
 				if (len(spans) > 0) != test.want {
@@ -133,7 +133,7 @@ func TestKeptSpansHaveThePropagatedIDs(t *testing.T) {
 		ctx := s.upgrade()
 		h.Propagator().Inject(ctx, header)
 		s.relay(time.Minute, upstreamReset)
-		h.endings.flush()
+		h.tellings.flush()
 		defer h.close()
 		i := slices.IndexFunc(h.spans.GetSpans(), func(x tracetest.SpanStub) bool { return x.SpanKind == trace.SpanKindServer })
 		server := h.spans.GetSpans()[i]

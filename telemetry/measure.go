@@ -64,5 +64,5 @@ func (w *watcher) Stalled(d lifecycle.Direction, took time.Duration) {
 	defer w.tel.events.release(l)
 	w.eventAttributes(l)
 	*l = append(*l, keyDirection.String(d.String()), keyStallDuration.Float64(took.Seconds()))
-	w.tel.events.emit(w.server, eventConnectionStalled, LevelNotice, *l)
+	w.tel.events.emit(time.Now(), w.server, eventConnectionStalled, LevelNotice, *l)
 }

@@ -125,7 +125,7 @@ func (t insteadHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // appendRecord writes the fields of a LogRecord. Their numbers are of opentelemetry/proto/logs/v1/logs.proto.
-func appendRecord(b []byte, at time.Time, severity log.Severity, text string, sc trace.SpanContext, name string, attrs []attribute.KeyValue) []byte {
+func appendRecord(b []byte, at, observed time.Time, severity log.Severity, text string, sc trace.SpanContext, name string, attrs []attribute.KeyValue) []byte {
 	b = protowire.AppendTag(b, 1, protowire.Fixed64Type)
 	b = protowire.AppendFixed64(b, uint64(at.UnixNano()))
 	b = appendVarint(b, 2, uint64(severity))
@@ -138,6 +138,6 @@ func appendRecord(b []byte, at time.Time, severity log.Severity, text string, sc
 		b = appendIDs(b, 9, sc)
 	}
 	b = protowire.AppendTag(b, 11, protowire.Fixed64Type)
-	b = protowire.AppendFixed64(b, uint64(at.UnixNano()))
+	b = protowire.AppendFixed64(b, uint64(observed.UnixNano()))
 	return appendString(b, 12, name)
 }

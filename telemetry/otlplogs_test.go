@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
@@ -28,14 +29,14 @@ func bothWays(t *testing.T) (plain, written []sdklog.Record) {
 			all = append(all, r.Clone())
 			return nil
 		}
-		e := &events{blanks: b}
+		e, at := &events{blanks: b}, time.Now().Add(-time.Millisecond)
 		sampled := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
-		e.emit(sampled, eventConnectionClosed, slog.LevelInfo, list{
+		e.emit(at, sampled, eventConnectionClosed, slog.LevelInfo, list{
 			attribute.String("text", strings.Repeat("x", 200)), attribute.String("empty", ""), attribute.Bool("no", false), attribute.Bool("yes", true),
 			attribute.Int("less", -1), attribute.Int("much", 1<<40), attribute.Float64("f", 0.1), attribute.StringSlice("texts", []string{"a", ""}),
 		})
-		e.emit(trace.SpanContext{}, eventConfigReloaded, slog.LevelError, nil)
-		e.emit(sampled.WithTraceFlags(0), eventConnectionStalled, LevelNotice, list{attribute.String("a", "b")})
+		e.emit(at, trace.SpanContext{}, eventConfigReloaded, slog.LevelError, nil)
+		e.emit(at, sampled.WithTraceFlags(0), eventConnectionStalled, LevelNotice, list{attribute.String("a", "b")})
 		return all
 	}
 	synctest.Test(t, func(*testing.T) { plain, written = emit(false), emit(true) }) // at one time

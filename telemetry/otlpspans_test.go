@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +53,10 @@ func recorded(t *testing.T, s Settings, play func(*script)) (all, written []sdkt
 	h := newHarness(t, s)
 	defer h.close()
 	export := h.tracing.recording.process
+	var mu sync.Mutex
 	h.tracing.recording.process = func(s sdktrace.ReadOnlySpan) {
+		mu.Lock()
+		defer mu.Unlock()
 		export(s)
 		all, written = append(all, s), append(written, s.(*span).write())
 	}

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -41,7 +42,7 @@ func (t *Telemetry) Reloaded(r lifecycle.Reload) {
 		l.text(keyConfigProblem, r.Err.Error())
 	}
 	t.reloads.LogAttrs(context.Background(), level, message, attrs...)
-	t.events.emit(trace.SpanContext{}, eventConfigReloaded, level, l)
+	t.events.emit(time.Now(), trace.SpanContext{}, eventConfigReloaded, level, l)
 }
 
 func reloadAttributes(f lifecycle.ReloadFailure) list {

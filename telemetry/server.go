@@ -27,7 +27,9 @@ func (w *watcher) beginServer(ctx context.Context) context.Context {
 			links = []trace.Link{{SpanContext: parent}}
 		}
 		parent = trace.SpanContext{}
-		ctx = baggage.ContextWithoutBaggage(ctx)
+		if baggage.FromContext(ctx).Len() > 0 {
+			ctx = baggage.ContextWithoutBaggage(ctx)
+		}
 	}
 	made := newSpan()
 	made.attrs.request(w.conn, &f)

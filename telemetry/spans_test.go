@@ -338,6 +338,7 @@ func TestSegmentIsExportedWhileTheSocketIsOpen(t *testing.T) {
 			t.Errorf("before the 101: got %s, want no SERVER span yet", got)
 		}
 		ctx, p := s.c.Begin(s.ctx, &lifecycle.Step{Phase: lifecycle.PhaseTransfer})
+		h.tellings.flush()
 		if got := names(h); !strings.Contains(got, "GET /chat/{room}") {
 			t.Errorf("at the 101: got %s, want the SERVER span among them", got)
 		}

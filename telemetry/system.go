@@ -37,7 +37,7 @@ func (y *system) entered(t lifecycle.Transition) {
 	}
 	ctx := trace.ContextWithSpanContext(context.Background(), y.parent)
 	y.tel.states.LogAttrs(ctx, slog.LevelInfo, "system state", attrs...)
-	y.tel.events.emit(y.parent, eventSystemStateChanged, slog.LevelInfo, l)
+	y.tel.events.emit(time.Now(), y.parent, eventSystemStateChanged, slog.LevelInfo, l)
 }
 
 // progress begins the start's trace with the first state and ends its root when the start is over.

@@ -34,7 +34,7 @@ type Telemetry struct {
 	events   *events      // nil: no log records are exported
 	metrics  *metrics     // nil: the SDK is disabled
 	segments *scheduler
-	endings  *endings
+	tellings *tellings
 	system   *system
 }
 
@@ -72,9 +72,9 @@ func assemble(s Settings, p *providers, l *losses, z *sizes, c *console) (*Telem
 	}
 	l.reportTo(t.dropping)
 	t.logger = slog.New(newHandler(c, p.logs, version))
-	t.endings = newEndings(func(e *ending) { e.watcher.ended(&e.outcome) }, c.flush, t.logger)
+	t.tellings = newTellings((*telling).tell, c.flush, t.logger)
 	if err := t.measure(z); err != nil {
-		t.endings.stop()
+		t.tellings.stop()
 		return nil, errors.Join(err, p.shutdown(context.Background(), s.Flush))
 	}
 	if t.tracer != nil {
@@ -98,7 +98,7 @@ func (t *Telemetry) measure(z *sizes) error {
 	}
 	t.metrics = newMetrics(s)
 	c := newCollection(s, t.metrics, t.losses, z, t.console.limit)
-	c.settle = t.endings.flush
+	c.settle = t.tellings.flush
 	if p.meters == nil {
 		if len(s.Policies) > 0 {
 			t.exports.Warn("telemetry.metrics.policies have no effect: OTEL_CONFIG_FILE says what is exported")
@@ -148,7 +148,7 @@ func (t *Telemetry) SetLevels(l Levels) { t.console.levels.Store(l.clone()) }
 // Shutdown flushes and ends all signals side by side, each within Settings.Flush and ctx. It is called
 // after the last connection has closed.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
-	t.endings.stop()
+	t.tellings.stop()
 	t.segments.stop()
 	t.system.leave(time.Now())
 	return t.providers.shutdown(ctx, t.settings.Flush)

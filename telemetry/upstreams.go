@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -58,7 +59,7 @@ func (t *Telemetry) TargetChanged(c lifecycle.TargetChange) {
 		l.failure(c.Failure.Reason)
 	}
 	t.targets.LogAttrs(context.Background(), level, "target "+c.To.String(), attrs...)
-	t.events.emit(trace.SpanContext{}, eventUpstreamStateChanged, level, l)
+	t.events.emit(time.Now(), trace.SpanContext{}, eventUpstreamStateChanged, level, l)
 }
 
 // LookedUp tells of a lookup of where a target is that went another way than the one before.
@@ -72,7 +73,7 @@ func (t *Telemetry) LookedUp(u lifecycle.Lookup) {
 		l.failure(f.Reason)
 	}
 	t.targets.LogAttrs(context.Background(), level, message, attrs...)
-	t.events.emit(trace.SpanContext{}, eventUpstreamLookedUp, level, l)
+	t.events.emit(time.Now(), trace.SpanContext{}, eventUpstreamLookedUp, level, l)
 }
 
 func failed(f *lifecycle.Failure) []slog.Attr {

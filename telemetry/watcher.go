@@ -13,7 +13,9 @@ import (
 type observer struct{ tel *Telemetry }
 
 func (o observer) Watch(c *lifecycle.Connection) lifecycle.Watcher {
-	return &watcher{tel: o.tel, conn: c, setup: new(setup)}
+	w := &watcher{tel: o.tel, conn: c, setup: new(setup)}
+	w.setup.steps = w.setup.room[:0]
+	return w
 }
 
 // watcher follows one connection. From the 101 on it holds a few hundred bytes and no live span.
@@ -37,10 +39,18 @@ type setup struct {
 	head     time.Time // the request head was complete
 	server   *span
 	exchange *span // of the proxy or upgrade phase under way
+	steps    []doneStep
+	room     [6]doneStep // for as many as most need
 	attempt  int
 	failed   lifecycle.Reason // of the last step that failed
 	counted  bool             // in connection.accepted
 	named    bool             // the SERVER span began with its final name
+}
+
+// doneStep is a step from the route on that is over and not told yet.
+type doneStep struct {
+	*lifecycle.Step
+	exchange *span // of a proxy or upgrade phase
 }
 
 func (w *watcher) Begin(ctx context.Context, s *lifecycle.Step) context.Context {
@@ -67,44 +77,67 @@ func (w *watcher) Begin(ctx context.Context, s *lifecycle.Step) context.Context 
 
 func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 	defer w.debug(s)
-	span := w.server // the step's own if it has one, for exemplars
+	switch {
+	case s.Phase == lifecycle.PhaseTransfer:
+		w.transferred(s)
+	case w.setup == nil:
+		w.tel.metrics.phase(w.near(w.server), w.label, s)
+	default:
+		w.done(s)
+	}
+}
+
+// done notes a step of the set-up that is over. It is told with all others when the set-up is over.
+func (w *watcher) done(s *lifecycle.Step) {
 	switch s.Phase {
 	case lifecycle.PhaseTLSAccept:
 		if w.setup.head.IsZero() {
 			w.setup.tls = s
 			return
 		}
-		span = w.dialled(s) // inside of a tunnel, which was dialled for
-	case lifecycle.PhaseRequest: // noted at its begin; told when the connection is known to be one
-		return
-	case lifecycle.PhaseTransfer:
-		w.transferred(s)
+	case lifecycle.PhaseRequest: // noted at its begin
 		return
 	case lifecycle.PhaseRoute:
 		w.named()
 		w.accepted()
-	case lifecycle.PhaseDNS, lifecycle.PhaseConnect, lifecycle.PhaseProxy, lifecycle.PhaseTLS, lifecycle.PhaseUpgrade:
-		span = w.dialled(s)
-		if s.Phase == lifecycle.PhaseUpgrade {
-			w.tel.metrics.upgrade(w.near(span), s)
+	case lifecycle.PhaseConnect:
+		if s.Failure == nil {
+			w.peer = s.Peer
 		}
 	}
-	if w.setup != nil {
-		w.setup.failed = s.Reason()
+	if w.dropped != nil && s.Phase != lifecycle.PhaseRoute {
+		w.dropped.note(s, w.conn.Facts().Target)
 	}
-	w.tel.metrics.phase(w.near(span), w.label, s)
+	w.setup.failed = s.Reason()
+	w.setup.steps = append(w.setup.steps, doneStep{s, w.setup.exchange})
+	w.setup.exchange = nil
 }
 
-// dialled makes the span of a step of dialling, and returns its context. Of a connection that is not
-// sampled the step is noted, if that may change.
-func (w *watcher) dialled(s *lifecycle.Step) trace.SpanContext {
-	if s.Phase == lifecycle.PhaseConnect && s.Failure == nil {
-		w.peer = s.Peer
-	}
-	if !w.sampled() {
-		if w.dropped != nil {
-			w.dropped.note(s, w.conn.Facts().Target)
+// told tells of the steps of the set-up. Those before the route are told of no plain request and of no unused
+// connection.
+func (w *watcher) told() {
+	for _, s := range []*lifecycle.Step{w.setup.tls, w.setup.request} {
+		if s != nil && !s.Ended.IsZero() {
+			w.tel.metrics.phase(w.near(w.server), w.label, s)
 		}
+	}
+	for _, s := range w.setup.steps {
+		span := w.server // the step's own if it has one, for exemplars
+		if s.Phase != lifecycle.PhaseRoute {
+			span = w.dialled(s)
+		}
+		if s.Phase == lifecycle.PhaseUpgrade {
+			w.tel.metrics.upgrade(w.near(span), s.Step)
+		}
+		w.tel.metrics.phase(w.near(span), w.label, s.Step)
+	}
+	w.setup.steps = nil
+}
+
+// dialled makes the span of a step of dialling, if the connection is sampled, and returns its context.
+func (w *watcher) dialled(done doneStep) trace.SpanContext {
+	s := done.Step
+	if !w.sampled() {
 		return w.server
 	}
 	switch s.Phase {
@@ -117,7 +150,7 @@ func (w *watcher) dialled(s *lifecycle.Step) trace.SpanContext {
 	case lifecycle.PhaseTLS:
 		return w.secured(s)
 	}
-	return w.exchanged(s)
+	return w.exchanged(done)
 }
 
 func (w *watcher) Done(o lifecycle.Outcome) {
@@ -129,7 +162,7 @@ func (w *watcher) Done(o lifecycle.Outcome) {
 		if o.Kind == lifecycle.OutcomeClosed { // now: its client may be back before the end is told
 			w.tel.metrics.left(w.conn, &o)
 		}
-		w.tel.endings.add(&ending{w, o})
+		w.tel.tellings.add(&telling{watcher: w, outcome: o})
 	}
 }
 
@@ -139,6 +172,7 @@ func (w *watcher) ended(o *lifecycle.Outcome) {
 		w.closed(o)
 	} else {
 		w.accepted()
+		w.told()
 		w.failedSetup(o)
 		w.setup = nil
 	}
@@ -153,40 +187,43 @@ func (w *watcher) attempt(s *lifecycle.Step) {
 	w.setup.attempt = s.Attempt
 }
 
-// accepted counts the connection, once it is known to be one and its route is known. The phases before
-// the route are told then, too: those of a plain request or of an unused connection never are.
+// accepted counts the connection, once it is known to be one and its route is known.
 func (w *watcher) accepted() {
 	if w.setup.counted {
 		return
 	}
 	w.setup.counted = true
 	w.label = w.tel.metrics.route(w.conn)
-	ctx := w.near(w.server)
 	w.tel.metrics.accepted(w.label)
-	for _, s := range []*lifecycle.Step{w.setup.tls, w.setup.request} {
-		if s != nil && !s.Ended.IsZero() {
-			w.tel.metrics.phase(ctx, w.label, s)
-		}
-	}
 }
 
-// opened ends the handshake's spans and starts the transfer's.
+// opened counts the connection, starts the transfer's spans and has the set-up told.
 func (w *watcher) opened(s *lifecycle.Step) {
-	w.keepSlow(s.Begun)
-	w.endServer(s.Begun, statusSwitching, nil)
+	if w.dropped != nil {
+		w.told() // before there are spans
+		w.keepSlow(s.Begun)
+	}
 	w.tel.metrics.opened(w.label)
 	w.tel.metrics.reconnected(w.conn, w.label, s.Begun)
 	f := w.conn.Facts()
 	if w.tunnel = f.Tunnel.Opaque(); w.tunnel {
 		w.tel.metrics.tunnelOpened(f.Mode)
 	}
-	w.answered(s.Begun, statusSwitching, lifecycle.ReasonNone)
-	w.setup = nil
-	w.accessOpened()
-	w.mark = nil
+	as := *w // as it is now
+	w.setup, w.mark = nil, nil
+	w.tel.tellings.add(&telling{watcher: &as, opened: s.Begun})
 	if w.sampled() && w.dropped == nil {
 		w.open = w.tel.segments.begin(w, s.Begun)
 	}
+}
+
+// upgraded tells of a connection that was opened.
+func (w *watcher) upgraded(at time.Time) {
+	w.told()
+	w.endServer(at, statusSwitching, nil)
+	w.answered(at, statusSwitching, lifecycle.ReasonNone)
+	w.setup = nil
+	w.accessOpened(at)
 }
 
 func (w *watcher) closed(o *lifecycle.Outcome) {

@@ -11,14 +11,14 @@ import (
 	"wsproxy/lifecycle"
 )
 
-// told collects the endings that were told; hold keeps the first from being over.
+// told collects the tellings that were told; hold keeps the first from being over.
 type told struct {
 	mu   sync.Mutex
 	ids  []string
 	hold chan struct{}
 }
 
-func (k *told) tell(e *ending) {
+func (k *told) tell(e *telling) {
 	if id := e.watcher.conn.ID; id == "first" {
 		<-k.hold
 	}
@@ -27,14 +27,14 @@ func (k *told) tell(e *ending) {
 	k.ids = append(k.ids, e.watcher.conn.ID)
 }
 
-func named(id string) *ending {
-	return &ending{watcher: &watcher{conn: &lifecycle.Connection{ID: id}}}
+func named(id string) *telling {
+	return &telling{watcher: &watcher{conn: &lifecycle.Connection{ID: id}}}
 }
 
 func TestEndingsAreToldInOrderBeforeFlushReturns(t *testing.T) {
 	k := &told{hold: make(chan struct{})}
 	close(k.hold)
-	e := newEndings(k.tell, func() {}, slog.Default())
+	e := newTellings(k.tell, func() {}, slog.Default())
 	want := []string{"first", "b", "c", "d"}
 	for _, id := range want {
 		e.add(named(id))
@@ -53,11 +53,11 @@ func TestEndingsAreToldInOrderBeforeFlushReturns(t *testing.T) {
 
 func TestNoEndingIsLostWhenTheQueueIsFull(t *testing.T) {
 	k := &told{hold: make(chan struct{})}
-	e := newEndings(k.tell, func() {}, slog.Default())
+	e := newTellings(k.tell, func() {}, slog.Default())
 	e.add(named("first"))
 	for e.pending() > 0 { // until the goroutine has taken it, and waits
 	}
-	for range endingLimit {
+	for range tellingLimit {
 		e.add(named("queued"))
 	}
 	e.add(named("beyond"))
@@ -66,12 +66,12 @@ func TestNoEndingIsLostWhenTheQueueIsFull(t *testing.T) {
 	}
 	close(k.hold)
 	e.stop()
-	if got := len(k.ids); got != endingLimit+2 {
-		t.Errorf("got %d told, want %d", got, endingLimit+2)
+	if got := len(k.ids); got != tellingLimit+2 {
+		t.Errorf("got %d told, want %d", got, tellingLimit+2)
 	}
 }
 
-func (e *endings) pending() int {
+func (e *tellings) pending() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.waiting)
@@ -80,7 +80,7 @@ func (e *endings) pending() int {
 func TestFaultInOneEndingLeavesTheOthers(t *testing.T) {
 	var out bytes.Buffer
 	k := new(told)
-	e := newEndings(func(x *ending) {
+	e := newTellings(func(x *telling) {
 		if x.watcher.conn.ID == "bad" {
 			panic("fault")
 		}

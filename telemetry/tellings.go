@@ -9,27 +9,29 @@ import (
 	"wsproxy/lifecycle"
 )
 
-// endingLimit is how many connections may wait for their end to be told. A burst beyond it is told by
-// whoever ends the connection, which slows down what makes the burst.
-const endingLimit = 1024
+// tellingLimit is how much may wait to be told. A burst beyond it is told by whoever opens or ends the
+// connection, which slows down what makes the burst.
+const tellingLimit = 1024
 
-// A connection's end is told a moment later, together with those of others that end by then: a turn of the
-// goroutine and a write of lines for each would cost more than the telling. Nobody waits for that: see flush.
+// What happened is told a moment later, together with what else happens by then: a turn of the goroutine, code
+// that is in no cache and a write of lines for each would cost more than the telling. Nobody waits for that: see
+// flush.
 const (
 	gatherFor  = 5 * time.Millisecond
 	gatherMost = 64
 )
 
-// endings tells of connections that are over, in the order in which they ended, in a goroutine of its
-// own: whoever ends a connection may be an event loop, which has others to serve.
-type endings struct {
-	tell  func(*ending)
+// tellings tells of connections that were opened or are over, in the order in which that happened, in a
+// goroutine of its own: whoever opens one has a client that waits, whoever ends one may be an event loop,
+// which has others to serve.
+type tellings struct {
+	tell  func(*telling)
 	after func() // called behind one or several of them
 	log   *slog.Logger
 
 	mu      sync.Mutex
-	waiting []*ending
-	spare   []*ending
+	waiting []*telling
+	spare   []*telling
 	added   uint64 // to waiting, ever
 	told    uint64 // of these
 	stopped bool
@@ -38,23 +40,32 @@ type endings struct {
 	done    sync.WaitGroup
 }
 
-// ending is a connection that is over.
-type ending struct {
+// telling is a connection that was opened or is over.
+type telling struct {
 	watcher *watcher
+	opened  time.Time // of one that was opened; else zero
 	outcome lifecycle.Outcome
 }
 
-func newEndings(tell func(*ending), after func(), log *slog.Logger) *endings {
-	e := &endings{tell: tell, after: after, log: log, hurry: make(chan struct{}, 1)}
+func (x *telling) tell() {
+	if x.opened.IsZero() {
+		x.watcher.ended(&x.outcome)
+	} else {
+		x.watcher.upgraded(x.opened)
+	}
+}
+
+func newTellings(tell func(*telling), after func(), log *slog.Logger) *tellings {
+	e := &tellings{tell: tell, after: after, log: log, hurry: make(chan struct{}, 1)}
 	e.changed.L = &e.mu
 	e.done.Go(e.run)
 	return e
 }
 
-// add has an ending told, now if the queue is full or closed.
-func (e *endings) add(x *ending) {
+// add has x told, now if the queue is full or closed.
+func (e *tellings) add(x *telling) {
 	e.mu.Lock()
-	if e.stopped || len(e.waiting) >= endingLimit {
+	if e.stopped || len(e.waiting) >= tellingLimit {
 		e.mu.Unlock()
 		e.tell(x)
 		e.after()
@@ -72,7 +83,7 @@ func (e *endings) add(x *ending) {
 }
 
 // flush returns when all that were added before have been told.
-func (e *endings) flush() {
+func (e *tellings) flush() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for upTo := e.added; e.told < upTo; {
@@ -82,15 +93,15 @@ func (e *endings) flush() {
 }
 
 // urge has what waits told now.
-func (e *endings) urge() {
+func (e *tellings) urge() {
 	select {
 	case e.hurry <- struct{}{}:
 	default:
 	}
 }
 
-// stop tells what is left. Endings added later are told at once.
-func (e *endings) stop() {
+// stop tells what is left. What is added later is told at once.
+func (e *tellings) stop() {
 	e.mu.Lock()
 	e.stopped = true
 	e.urge()
@@ -99,7 +110,7 @@ func (e *endings) stop() {
 	e.done.Wait()
 }
 
-func (e *endings) run() {
+func (e *tellings) run() {
 	timer := time.NewTimer(gatherFor)
 	defer timer.Stop()
 	e.mu.Lock()
@@ -133,11 +144,11 @@ func (e *endings) run() {
 	}
 }
 
-// guarded tells an ending. A fault of ours costs that telling alone.
-func (e *endings) guarded(x *ending) {
+// guarded tells x. A fault of ours costs that telling alone.
+func (e *tellings) guarded(x *telling) {
 	defer func() {
 		if v := recover(); v != nil {
-			e.log.Error("telling of a connection's end failed", "connection.id", x.watcher.conn.ID, "error", v, "stack", string(debug.Stack()))
+			e.log.Error("telling of a connection failed", "connection.id", x.watcher.conn.ID, "error", v, "stack", string(debug.Stack()))
 		}
 	}()
 	e.tell(x)
