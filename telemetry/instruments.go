@@ -78,7 +78,7 @@ func newInstruments(m metric.Meter) (*instruments, error) {
 	i.connectionFailed, errs[11] = m.Int64ObservableCounter("wsproxy.connection.failed", metric.WithUnit("{connection}"), metric.WithDescription("Connections that failed before they were upgraded, other than by refusal."))
 	i.connectionRejected, errs[12] = m.Int64ObservableCounter("wsproxy.connection.rejected", metric.WithUnit("{connection}"), metric.WithDescription("Connections refused before dialling."))
 	i.connectionUnused, errs[13] = m.Int64ObservableCounter("wsproxy.connection.unused", metric.WithUnit("{connection}"), metric.WithDescription("Connections whose client left without a byte."))
-	i.connectionReconnects, errs[14] = m.Int64ObservableCounter("wsproxy.connection.reconnects", metric.WithUnit("{connection}"), metric.WithDescription("Connections upgraded of clients whose former connection ended not long before, by why that ended; only on routes with an identity."))
+	i.connectionReconnects, errs[14] = m.Int64ObservableCounter("wsproxy.connection.reconnects", metric.WithUnit("{connection}"), metric.WithDescription("Connections upgraded of clients whose former connection is ending or ended not long before, by why; only on routes with an identity."))
 	i.io, errs[15] = m.Int64ObservableCounter("wsproxy.io", metric.WithUnit("By"), metric.WithDescription("Bytes relayed, counted at the read."))
 	i.messages, errs[16] = m.Int64ObservableCounter("wsproxy.messages", metric.WithUnit("{message}"), metric.WithDescription("Messages relayed."))
 	i.controlFrames, errs[17] = m.Int64ObservableCounter("wsproxy.control_frames", metric.WithUnit("{frame}"), metric.WithDescription("Control frames relayed."))

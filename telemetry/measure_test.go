@@ -59,6 +59,34 @@ func TestReconnects(t *testing.T) {
 	})
 }
 
+// A client that leaves is often back before its former connection is over: a page is loaded anew, or the upstream takes its time.
+func TestReconnectsDuringTheClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Settings{Routes: chat})
+		defer h.close()
+		expect := func(what string, want int64) {
+			t.Helper()
+			if got := h.counted("wsproxy.connection.reconnects", "wsproxy.close.cause")["client_gone"]; got != want {
+				t.Errorf("%s: got %d reconnects, want %d", what, got, want)
+			}
+		}
+		gone := lifecycle.Close{Cause: lifecycle.CauseClientGone, Initiator: lifecycle.InitiatorClient, Code: lifecycle.NoCode}
+		first, others := h.visitor(1), []*script{h.visitor(1)}
+		expect("two at once", 0)
+		closing := first.closing(gone)
+		others = append(others, h.visitor(1))
+		expect("back while the former is closing", 1)
+		closing.End(first.ctx, nil)
+		first.c.Closed(gone)
+		others = append(others, h.visitor(1))
+		expect("one more, when the former is over", 1)
+		for _, s := range others {
+			s.closing(cleanClose).End(s.ctx, nil)
+			s.c.Closed(cleanClose)
+		}
+	})
+}
+
 func TestMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Settings{Routes: chat})

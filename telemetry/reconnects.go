@@ -39,13 +39,22 @@ func newFormer() *former {
 	return &former{ended: cache}
 }
 
-// left notes that a client's connection ended.
-func (m *metrics) left(c *lifecycle.Connection, o *lifecycle.Outcome) {
+// left is told that the connection is ending, and of the cause if it is known by now; the first counts.
+func (w *watcher) left(cause lifecycle.Cause, at time.Time) {
+	if w.leaving || cause == lifecycle.CauseNone {
+		return
+	}
+	w.leaving = true
+	w.tel.metrics.left(w.conn, cause, at)
+}
+
+// left notes why a client's connection ended.
+func (m *metrics) left(c *lifecycle.Connection, cause lifecycle.Cause, at time.Time) {
 	if m == nil {
 		return
 	}
 	if k := formerOf(c); k.identity != 0 {
-		m.former.ended.Add(k, pastEnd{o.Close.Cause, o.At})
+		m.former.ended.Add(k, pastEnd{cause, at})
 	}
 }
 

@@ -118,12 +118,28 @@ func TestEmittedNamesAreTheSchemas(t *testing.T) {
 
 // visit plays a connection of a client that is known by its identity.
 func (h *harness) visit(identity uint64) {
+	s := h.visitor(identity)
+	s.closing(cleanClose).End(s.ctx, nil)
+	s.c.Closed(cleanClose)
+}
+
+// visitor is such a connection while it is open.
+func (h *harness) visitor(identity uint64) *script {
 	s := h.accept("203.0.113.7:51000")
 	s.c.Update(func(f *lifecycle.Facts) { f.Visitor = identity })
 	s.head()
 	s.dial()
 	s.upgrade()
-	s.relay(0, cleanClose)
+	s.ctx, s.transfer = s.c.Begin(s.ctx, &lifecycle.Step{Phase: lifecycle.PhaseTransfer})
+	return s
+}
+
+// closing begins the end of one.
+func (s *script) closing(cl lifecycle.Close) *lifecycle.Step {
+	s.transfer.End(s.ctx, nil)
+	s.c.SetClose(cl)
+	_, closing := s.c.Begin(s.ctx, &lifecycle.Step{Phase: lifecycle.PhaseClose})
+	return closing
 }
 
 // everyAttribute plays what the mix of timelines leaves out.

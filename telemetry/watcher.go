@@ -27,6 +27,7 @@ type watcher struct {
 	peer    string            // address of the socket towards the upstream
 	label   string            // route.name on metrics
 	tunnel  bool              // open, and opaque
+	leaving bool              // its client may be back as one that was here before
 	open    *transfer         // nil before the 101 and for a connection that is not sampled
 	dropped *dropped          // nil for one that is sampled, or that will not be kept
 	mark    *mark             // nil when there is nothing to tell of the connection
@@ -71,6 +72,8 @@ func (w *watcher) Begin(ctx context.Context, s *lifecycle.Step) context.Context 
 		return w.beginUpgrade(ctx, s)
 	case lifecycle.PhaseTransfer:
 		w.opened(s)
+	case lifecycle.PhaseClose: // now: its client may be back before it is over
+		w.left(w.conn.Closing().Cause, s.Begun)
 	}
 	return ctx
 }
@@ -159,8 +162,8 @@ func (w *watcher) Done(o lifecycle.Outcome) {
 	case lifecycle.OutcomeUnused:
 		w.tel.metrics.unused()
 	default:
-		if o.Kind == lifecycle.OutcomeClosed { // now: its client may be back before the end is told
-			w.tel.metrics.left(w.conn, &o)
+		if o.Kind == lifecycle.OutcomeClosed {
+			w.left(o.Close.Cause, o.At)
 		}
 		w.tel.tellings.add(&telling{watcher: w, outcome: o})
 	}
