@@ -16,6 +16,7 @@ import (
 
 const (
 	exitWithin  = 8 * time.Second        // with a collector that takes nothing: the flush of a signal may take 5 s
+	exitSoon    = 4 * time.Second        // where nobody listens, which is known at once
 	noticeable  = 500 * time.Millisecond // half as long as the shortest wait for a collector here
 	outageLines = 20                     // of wsproxy's log about its telemetry, in a few seconds
 )
@@ -28,6 +29,12 @@ func (h *house) collectorAway(t *testing.T) {
 		t.Run("hanging, usual timeouts", func(t *testing.T) {
 			t.Parallel()
 			h.withoutCollector(t, twin, hanging, "grpc")
+		})
+		t.Run("dead, usual timeouts", func(t *testing.T) {
+			t.Parallel()
+			if took := h.withoutCollector(t, twin, h.ports.address(t), "grpc"); took > exitSoon {
+				t.Errorf("the exit took %v, want at most %v", took, exitSoon)
+			}
 		})
 		for _, protocol := range []string{"grpc", "http/protobuf"} {
 			for what, endpoint := range map[string]string{"dead": h.ports.address(t), "hanging": hanging} {
@@ -58,7 +65,7 @@ func (h *house) untold(t *testing.T) *wsproxy {
 	return h.serve(t, s)
 }
 
-func (h *house) withoutCollector(t *testing.T, twin *wsproxy, endpoint, protocol string, env ...string) {
+func (h *house) withoutCollector(t *testing.T, twin *wsproxy, endpoint, protocol string, env ...string) (exit time.Duration) {
 	s := h.newSettings(t)
 	e := startEcho(t, h)
 	s.route("chat", nil, "ws://"+e.plain)
@@ -85,6 +92,7 @@ func (h *house) withoutCollector(t *testing.T, twin *wsproxy, endpoint, protocol
 		t.Errorf("the log has %d lines about telemetry, want a few, at most %d", lines, outageLines)
 	}
 	t.Logf("exit after %v, %d lines about it", took, lines)
+	return took
 }
 
 // traffic opens connections one after the other, each with some messages there and back.

@@ -366,7 +366,7 @@ func TestQueueIsBoundedAndEveryLossCounted(t *testing.T) {
 	release := make(chan struct{})
 	exported := 0
 	slow := &slowExporter{InMemoryExporter: tracetest.NewInMemoryExporter(), wait: release, count: func(n int) { exported += n }}
-	g := newSpanGate(slow, 1000, lifetime{life, life, &Settings{Env: env()}}, l)
+	g := newSpanGate(slow, 1000, lifetime{life: life, hold: life, settings: &Settings{Env: env()}}, l)
 	p := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(g))
 	for range 5000 {
 		_, span := p.Tracer("x").Start(t.Context(), "x")
@@ -415,7 +415,7 @@ func TestQueueHoldsWhileTheCollectorIsAway(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, start := newLosses(), time.Now()
 				late := &lateExporter{InMemoryExporter: tracetest.NewInMemoryExporter(), from: start.Add(time.Minute), err: test.err}
-				g := newSpanGate(late, 1000, lifetime{t.Context(), t.Context(), &Settings{Env: env()}}, l)
+				g := newSpanGate(late, 1000, lifetime{life: t.Context(), hold: t.Context(), settings: &Settings{Env: env()}}, l)
 				p := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(g))
 				for range 20 {
 					_, span := p.Tracer("x").Start(t.Context(), "x")
@@ -455,7 +455,7 @@ func TestShutdownWaitsForNoCollector(t *testing.T) {
 		l, start := newLosses(), time.Now()
 		hold, hurry := context.WithCancel(t.Context())
 		late := &lateExporter{InMemoryExporter: tracetest.NewInMemoryExporter(), from: start.Add(time.Hour), err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}
-		p := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(newSpanGate(late, 1000, lifetime{t.Context(), hold, &Settings{Env: env()}}, l)))
+		p := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(newSpanGate(late, 1000, lifetime{life: t.Context(), hold: hold, settings: &Settings{Env: env()}}, l)))
 		for range 3 {
 			_, span := p.Tracer("x").Start(t.Context(), "x")
 			span.End()

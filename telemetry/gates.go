@@ -22,12 +22,11 @@ const queueLimit = 16384
 // gate stands before a batch processor, whose queue then never overflows: what would not fit is
 // counted and dropped here, exactly, while the SDK would drop it without telling us.
 type gate struct {
+	lifetime
 	signal  signal
 	limit   int64
 	waiting atomic.Int64
 	losses  *losses
-	life    context.Context // ends exports that outlive the shutdown; not a call's ctx
-	hold    context.Context // ends the waits for a collector that is away, when the shutdown begins
 }
 
 // enter says whether there is room for one more item.
@@ -53,18 +52,25 @@ const (
 )
 
 // patiently runs f again while the collector is away, as it is when both start together: meanwhile the
-// queue holds what comes. Once that is full, what has waited longest is given up.
+// queue holds what comes. Once that is full, what has waited longest is given up. When the shutdown begins,
+// what waits is tried once more.
 func (g *gate) patiently(ctx context.Context, f func(context.Context) error) error {
 	for pause := leastPause; ; pause = min(2*pause, mostPause) {
-		err := f(ctx)
-		if err == nil || !isAway(err) || g.waiting.Load() >= g.limit {
+		last := g.hold.Err() != nil
+		cut, err := g.attempts.cut(ctx, f)
+		if err == nil || last || ctx.Err() != nil {
+			return err
+		}
+		if cut {
+			continue
+		}
+		if !isAway(err) || g.waiting.Load() >= g.limit {
 			return err
 		}
 		otel.Handle(&exportError{signal: g.signal, why: lossOf(ctx, err), err: err}) // nothing is lost yet, but somebody should look
 		select {
 		case <-time.After(pause):
 		case <-g.hold.Done():
-			return err
 		case <-ctx.Done():
 			return err
 		}
@@ -106,8 +112,16 @@ func (e *exportError) Unwrap() error { return e.err }
 
 // lifetime is how long exports go on.
 type lifetime struct {
-	life, hold context.Context // as a gate's
-	settings   *Settings
+	life     context.Context // ends exports that outlive the shutdown; not a call's ctx
+	hold     context.Context // ends the waits for a collector that is away, when the shutdown begins
+	settings *Settings
+	attempts *attempts // of the exporter; nil: nobody follows them
+}
+
+// followed is l for an exporter of its own.
+func (l lifetime) followed() lifetime {
+	l.attempts = &attempts{hold: l.hold}
+	return l
 }
 
 // patience is how long a batch may take, in milliseconds by the environment.
@@ -183,7 +197,7 @@ func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 
 // newSpanGate batches spans for e. The environment's queue size wins.
 func newSpanGate(e sdktrace.SpanExporter, limit int, l lifetime, losses *losses) *spanGate {
-	g := &spanGate{gate: gate{signal: signalTraces, limit: int64(limit), losses: losses, life: l.life, hold: l.hold}}
+	g := &spanGate{gate: gate{lifetime: l, signal: signalTraces, limit: int64(limit), losses: losses}}
 	g.SpanProcessor = sdktrace.NewBatchSpanProcessor(&spanExporter{e, &g.gate}, sdktrace.WithMaxQueueSize(limit), sdktrace.WithExportTimeout(l.patience("OTEL_BSP_EXPORT_TIMEOUT")))
 	g.timer = time.AfterFunc(time.Hour, g.release)
 	g.timer.Stop()
@@ -212,7 +226,7 @@ func (e *logExporter) Export(ctx context.Context, records []sdklog.Record) error
 }
 
 func newLogGate(e sdklog.Exporter, limit int, l lifetime, losses *losses) *logGate {
-	g := &logGate{gate: gate{signal: signalLogs, limit: int64(limit), losses: losses, life: l.life, hold: l.hold}}
+	g := &logGate{gate: gate{lifetime: l, signal: signalLogs, limit: int64(limit), losses: losses}}
 	g.Processor = sdklog.NewBatchProcessor(&logExporter{e, &g.gate}, sdklog.WithMaxQueueSize(limit), sdklog.WithExportTimeout(l.patience("OTEL_BLRP_EXPORT_TIMEOUT")))
 	return g
 }

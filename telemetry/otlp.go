@@ -53,32 +53,32 @@ func (o OTLP) collector() (*collector, error) {
 	return c, nil
 }
 
-func (c *collector) traces(ctx context.Context) (sdktrace.SpanExporter, error) {
+func (c *collector) traces(ctx context.Context, a *attempts) (sdktrace.SpanExporter, error) {
 	if c.Protocol == protocolGRPC {
-		return newSpansExporter(ctx, otlptracegrpc.NewClient(options(c, "", otlptracegrpc.WithEndpoint, nil, otlptracegrpc.WithInsecure, func() otlptracegrpc.Option {
+		return newSpansExporter(ctx, otlptracegrpc.NewClient(append(options(c, "", otlptracegrpc.WithEndpoint, nil, otlptracegrpc.WithInsecure, func() otlptracegrpc.Option {
 			return otlptracegrpc.WithTLSCredentials(credentials.NewTLS(c.TLS))
-		}, otlptracegrpc.WithHeaders)...))
+		}, otlptracegrpc.WithHeaders), otlptracegrpc.WithDialOption(a.dialOption()))...))
 	}
 	return newSpansExporter(ctx, otlptracehttp.NewClient(options(c, "/v1/traces", otlptracehttp.WithEndpoint, otlptracehttp.WithURLPath, otlptracehttp.WithInsecure,
 		func() otlptracehttp.Option { return otlptracehttp.WithTLSClientConfig(c.TLS) }, otlptracehttp.WithHeaders)...))
 }
 
-func (c *collector) metrics(ctx context.Context) (sdkmetric.Exporter, error) {
+func (c *collector) metrics(ctx context.Context, a *attempts) (sdkmetric.Exporter, error) {
 	if c.Protocol == protocolGRPC {
-		return otlpmetricgrpc.New(ctx, options(c, "", otlpmetricgrpc.WithEndpoint, nil, otlpmetricgrpc.WithInsecure, func() otlpmetricgrpc.Option {
+		return otlpmetricgrpc.New(ctx, append(options(c, "", otlpmetricgrpc.WithEndpoint, nil, otlpmetricgrpc.WithInsecure, func() otlpmetricgrpc.Option {
 			return otlpmetricgrpc.WithTLSCredentials(credentials.NewTLS(c.TLS))
-		}, otlpmetricgrpc.WithHeaders)...)
+		}, otlpmetricgrpc.WithHeaders), otlpmetricgrpc.WithDialOption(a.dialOption()))...)
 	}
 	return otlpmetrichttp.New(ctx, options(c, "/v1/metrics", otlpmetrichttp.WithEndpoint, otlpmetrichttp.WithURLPath, otlpmetrichttp.WithInsecure,
 		func() otlpmetrichttp.Option { return otlpmetrichttp.WithTLSClientConfig(c.TLS) }, otlpmetrichttp.WithHeaders)...)
 }
 
 // logs makes the exporter of logs; tuned says that the environment has its say over HTTP, too.
-func (c *collector) logs(ctx context.Context, tuned bool) (sdklog.Exporter, error) {
+func (c *collector) logs(ctx context.Context, a *attempts, tuned bool) (sdklog.Exporter, error) {
 	if c.Protocol == protocolGRPC {
 		return newLogsExporter(otlploggrpc.New(ctx, append(options(c, "", otlploggrpc.WithEndpoint, nil, otlploggrpc.WithInsecure, func() otlploggrpc.Option {
 			return otlploggrpc.WithTLSCredentials(credentials.NewTLS(c.TLS))
-		}, otlploggrpc.WithHeaders), otlploggrpc.WithDialOption(grpc.WithUnaryInterceptor(instead)))...))
+		}, otlploggrpc.WithHeaders), otlploggrpc.WithDialOption(grpc.WithUnaryInterceptor(instead), a.dialOption()))...))
 	}
 	opts := options(c, "/v1/logs", otlploghttp.WithEndpoint, otlploghttp.WithURLPath, otlploghttp.WithInsecure,
 		func() otlploghttp.Option { return otlploghttp.WithTLSClientConfig(c.TLS) }, otlploghttp.WithHeaders)

@@ -75,7 +75,7 @@ func arrived(t *testing.T, protocol string, batches ...[]sdklog.Record) *collogs
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := c.logs(t.Context(), false)
+	e, err := c.logs(t.Context(), &attempts{hold: t.Context()}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

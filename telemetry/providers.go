@@ -76,7 +76,7 @@ func newProviders(ctx context.Context, s *Settings, l *losses, z *sizes, c *cons
 	if file := s.Env("OTEL_CONFIG_FILE"); file != "" {
 		return p, p.fromFile(ctx, file, s, z)
 	}
-	b := builder{settings: s, losses: l, sizes: z, lifetime: lifetime{life, hold, s}}
+	b := builder{settings: s, losses: l, sizes: z, lifetime: lifetime{life: life, hold: hold, settings: s}}
 	return p, b.build(ctx, p)
 }
 
@@ -162,10 +162,11 @@ func (p producers) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, erro
 }
 
 func (b *builder) metricExporter(ctx context.Context) (sdkmetric.Exporter, error) {
+	a := b.lifetime.followed().attempts
 	if b.settings.origin(signalMetrics) == originBlock {
-		return b.collector.metrics(ctx)
+		return b.collector.metrics(ctx, a)
 	}
-	return environmentMetrics(ctx, b.settings.environmentProtocol(signalMetrics)) // as autoexport does it, whose reader takes no filter
+	return environmentMetrics(ctx, a, b.settings.environmentProtocol(signalMetrics)) // as autoexport does it, whose reader takes no filter
 }
 
 // reader exports every interval what is due then.
@@ -177,10 +178,10 @@ func (b *builder) reader(e sdkmetric.Exporter, interval time.Duration, due func(
 	return sdkmetric.NewPeriodicReader(&metricExporter{Exporter: e, losses: b.losses, life: b.lifetime.life, due: due, started: b.sizes.started}, opts...)
 }
 
-func environmentMetrics(ctx context.Context, protocol string) (sdkmetric.Exporter, error) {
+func environmentMetrics(ctx context.Context, a *attempts, protocol string) (sdkmetric.Exporter, error) {
 	switch protocol {
 	case protocolGRPC:
-		return otlpmetricgrpc.New(ctx)
+		return otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithDialOption(a.dialOption()))
 	case "", protocolHTTP:
 		return otlpmetrichttp.New(ctx)
 	}
@@ -190,13 +191,14 @@ func environmentMetrics(ctx context.Context, protocol string) (sdkmetric.Exporte
 func (b *builder) traces(ctx context.Context, p *providers) error {
 	var exporter sdktrace.SpanExporter
 	var err error
+	life := b.lifetime.followed()
 	switch b.settings.origin(signalTraces) {
 	case originNone:
 		return nil
 	case originBlock:
-		exporter, err = b.collector.traces(ctx)
+		exporter, err = b.collector.traces(ctx, life.attempts)
 	default:
-		exporter, err = b.environmentSpans(ctx)
+		exporter, err = b.environmentSpans(ctx, life.attempts)
 	}
 	if err != nil {
 		return fmt.Errorf("traces exporter: %w", err)
@@ -206,7 +208,7 @@ func (b *builder) traces(ctx context.Context, p *providers) error {
 		return err
 	}
 	queue := b.settings.size("OTEL_BSP_MAX_QUEUE_SIZE", queueLimit)
-	gate := newSpanGate(exporter, queue, b.lifetime, b.losses)
+	gate := newSpanGate(exporter, queue, life, b.losses)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithResource(b.resource),
 		sdktrace.WithSampler(linkedSampler{sampler}),
@@ -220,11 +222,11 @@ func (b *builder) traces(ctx context.Context, p *providers) error {
 }
 
 // environmentSpans is the exporter that autoexport would make; ours where that is OTLP's.
-func (b *builder) environmentSpans(ctx context.Context) (sdktrace.SpanExporter, error) {
+func (b *builder) environmentSpans(ctx context.Context, a *attempts) (sdktrace.SpanExporter, error) {
 	if e := b.settings.exporter(signalTraces); e == "" || e == "otlp" {
 		switch b.settings.environmentProtocol(signalTraces) {
 		case protocolGRPC:
-			return newSpansExporter(ctx, otlptracegrpc.NewClient())
+			return newSpansExporter(ctx, otlptracegrpc.NewClient(otlptracegrpc.WithDialOption(a.dialOption())))
 		case "", protocolHTTP:
 			return newSpansExporter(ctx, otlptracehttp.NewClient())
 		}
@@ -235,19 +237,20 @@ func (b *builder) environmentSpans(ctx context.Context) (sdktrace.SpanExporter, 
 func (b *builder) logs(ctx context.Context, p *providers) error {
 	var exporter sdklog.Exporter
 	var err error
+	life := b.lifetime.followed()
 	switch b.settings.origin(signalLogs) {
 	case originNone:
 		return nil
 	case originBlock:
-		exporter, err = b.collector.logs(ctx, b.settings.tuned())
+		exporter, err = b.collector.logs(ctx, life.attempts, b.settings.tuned())
 	default:
-		exporter, err = b.environmentLogs(ctx)
+		exporter, err = b.environmentLogs(ctx, life.attempts)
 	}
 	if err != nil {
 		return fmt.Errorf("logs exporter: %w", err)
 	}
 	queue := b.settings.size("OTEL_BLRP_MAX_QUEUE_SIZE", queueLimit)
-	gate := newLogGate(exporter, queue, b.lifetime, b.losses)
+	gate := newLogGate(exporter, queue, life, b.losses)
 	provider := sdklog.NewLoggerProvider(sdklog.WithResource(b.resource), sdklog.WithProcessor(gate))
 	p.logs, p.blanks = provider, newBlanks(gate, b.resource, b.settings.Version)
 	if _, ours := exporter.(*logsExporter); ours && !b.settings.limitsRecords() {
@@ -258,9 +261,9 @@ func (b *builder) logs(ctx context.Context, p *providers) error {
 }
 
 // environmentLogs is the exporter that autoexport would make; ours where that is OTLP's over gRPC.
-func (b *builder) environmentLogs(ctx context.Context) (sdklog.Exporter, error) {
+func (b *builder) environmentLogs(ctx context.Context, a *attempts) (sdklog.Exporter, error) {
 	if e := b.settings.exporter(signalLogs); (e == "" || e == "otlp") && b.settings.environmentProtocol(signalLogs) == protocolGRPC {
-		return newLogsExporter(otlploggrpc.New(ctx, otlploggrpc.WithDialOption(grpc.WithUnaryInterceptor(instead))))
+		return newLogsExporter(otlploggrpc.New(ctx, otlploggrpc.WithDialOption(grpc.WithUnaryInterceptor(instead), a.dialOption())))
 	}
 	return autoexport.NewLogExporter(ctx)
 }
