@@ -6,11 +6,14 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
 )
 
-// lastConnect is how long the shutdown waits for a connection to a collector that was away.
-const lastConnect = 500 * time.Millisecond
+const (
+	connectTimeout = 20 * time.Second       // as without options of ours
+	lastConnect    = 500 * time.Millisecond // how long the shutdown waits for a connection to a collector that was away
+)
 
 // attempts follows what one exporter tries over gRPC. OTLP's clients try a failed call again after some
 // seconds: once the shutdown has begun, nobody waits for that. Over HTTP it sees nothing, and changes
@@ -21,13 +24,22 @@ type attempts struct {
 	last    atomic.Bool     // the collector was looked for once more
 }
 
-func (a *attempts) dialOption() grpc.DialOption { return grpc.WithChainUnaryInterceptor(a.intercept) }
+// dialOptions are for the exporter. Connects are as far apart as a gate's attempts, which would be none
+// while gRPC pauses: it would for two minutes, as long as a batch is held.
+func (a *attempts) dialOptions() []grpc.DialOption {
+	pauses := backoff.DefaultConfig
+	pauses.BaseDelay, pauses.MaxDelay = leastPause, mostPause
+	return []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(a.intercept),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: pauses, MinConnectTimeout: connectTimeout}),
+	}
+}
 
 // intercept makes one attempt. One that fails in the shutdown is final.
 func (a *attempts) intercept(ctx context.Context, method string, req, reply any, c *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	a.waiting.Store(false)
 	if a.hold.Err() != nil && c.GetState() == connectivity.TransientFailure && a.last.CompareAndSwap(false, true) {
-		// It pauses between connects, minutes at last, and fails calls at once meanwhile.
+		// It pauses between connects, and fails calls at once meanwhile.
 		c.ResetConnectBackoff()
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, lastConnect)

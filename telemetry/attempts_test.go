@@ -5,12 +5,15 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	collectortrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 // noCollector is an address where nobody listens.
@@ -104,4 +107,31 @@ func TestShutdownLooksForTheCollectorOnceMore(t *testing.T) {
 	if lost := l.counts[signalTraces][lossExportFailed].Load(); lost != 0 {
 		t.Errorf("got %d lost, want none", lost)
 	}
+}
+
+// A collector that was away for long is noticed as soon as the gates try, not minutes later.
+func TestConnectsAreNotFarApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		conn, err := grpc.NewClient("passthrough:///collector:4317", append((&attempts{hold: t.Context()}).dialOptions(),
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+				at = append(at, time.Now())
+				return nil, syscall.ECONNREFUSED
+			}))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Connect()
+		time.Sleep(20 * time.Minute) // after half an hour without a call it is idle
+		conn.Close()
+		if len(at) < 100 {
+			t.Errorf("got %d connects in 20 minutes, want one every %s or so", len(at), mostPause)
+		}
+		for i := range at[1:] {
+			if pause := at[i+1].Sub(at[i]); pause > mostPause*5/4 {
+				t.Errorf("got %s between two connects, want at most %s and a fifth", pause, mostPause)
+			}
+		}
+	})
 }

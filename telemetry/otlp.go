@@ -57,7 +57,7 @@ func (c *collector) traces(ctx context.Context, a *attempts) (sdktrace.SpanExpor
 	if c.Protocol == protocolGRPC {
 		return newSpansExporter(ctx, otlptracegrpc.NewClient(append(options(c, "", otlptracegrpc.WithEndpoint, nil, otlptracegrpc.WithInsecure, func() otlptracegrpc.Option {
 			return otlptracegrpc.WithTLSCredentials(credentials.NewTLS(c.TLS))
-		}, otlptracegrpc.WithHeaders), otlptracegrpc.WithDialOption(a.dialOption()))...))
+		}, otlptracegrpc.WithHeaders), otlptracegrpc.WithDialOption(a.dialOptions()...))...))
 	}
 	return newSpansExporter(ctx, otlptracehttp.NewClient(options(c, "/v1/traces", otlptracehttp.WithEndpoint, otlptracehttp.WithURLPath, otlptracehttp.WithInsecure,
 		func() otlptracehttp.Option { return otlptracehttp.WithTLSClientConfig(c.TLS) }, otlptracehttp.WithHeaders)...))
@@ -67,7 +67,7 @@ func (c *collector) metrics(ctx context.Context, a *attempts) (sdkmetric.Exporte
 	if c.Protocol == protocolGRPC {
 		return otlpmetricgrpc.New(ctx, append(options(c, "", otlpmetricgrpc.WithEndpoint, nil, otlpmetricgrpc.WithInsecure, func() otlpmetricgrpc.Option {
 			return otlpmetricgrpc.WithTLSCredentials(credentials.NewTLS(c.TLS))
-		}, otlpmetricgrpc.WithHeaders), otlpmetricgrpc.WithDialOption(a.dialOption()))...)
+		}, otlpmetricgrpc.WithHeaders), otlpmetricgrpc.WithDialOption(a.dialOptions()...))...)
 	}
 	return otlpmetrichttp.New(ctx, options(c, "/v1/metrics", otlpmetrichttp.WithEndpoint, otlpmetrichttp.WithURLPath, otlpmetrichttp.WithInsecure,
 		func() otlpmetrichttp.Option { return otlpmetrichttp.WithTLSClientConfig(c.TLS) }, otlpmetrichttp.WithHeaders)...)
@@ -78,7 +78,7 @@ func (c *collector) logs(ctx context.Context, a *attempts, tuned bool) (sdklog.E
 	if c.Protocol == protocolGRPC {
 		return newLogsExporter(otlploggrpc.New(ctx, append(options(c, "", otlploggrpc.WithEndpoint, nil, otlploggrpc.WithInsecure, func() otlploggrpc.Option {
 			return otlploggrpc.WithTLSCredentials(credentials.NewTLS(c.TLS))
-		}, otlploggrpc.WithHeaders), otlploggrpc.WithDialOption(grpc.WithUnaryInterceptor(instead), a.dialOption()))...))
+		}, otlploggrpc.WithHeaders), otlploggrpc.WithDialOption(append(a.dialOptions(), grpc.WithUnaryInterceptor(instead))...))...))
 	}
 	opts := options(c, "/v1/logs", otlploghttp.WithEndpoint, otlploghttp.WithURLPath, otlploghttp.WithInsecure,
 		func() otlploghttp.Option { return otlploghttp.WithTLSClientConfig(c.TLS) }, otlploghttp.WithHeaders)

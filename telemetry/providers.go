@@ -181,7 +181,7 @@ func (b *builder) reader(e sdkmetric.Exporter, interval time.Duration, due func(
 func environmentMetrics(ctx context.Context, a *attempts, protocol string) (sdkmetric.Exporter, error) {
 	switch protocol {
 	case protocolGRPC:
-		return otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithDialOption(a.dialOption()))
+		return otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithDialOption(a.dialOptions()...))
 	case "", protocolHTTP:
 		return otlpmetrichttp.New(ctx)
 	}
@@ -226,7 +226,7 @@ func (b *builder) environmentSpans(ctx context.Context, a *attempts) (sdktrace.S
 	if e := b.settings.exporter(signalTraces); e == "" || e == "otlp" {
 		switch b.settings.environmentProtocol(signalTraces) {
 		case protocolGRPC:
-			return newSpansExporter(ctx, otlptracegrpc.NewClient(otlptracegrpc.WithDialOption(a.dialOption())))
+			return newSpansExporter(ctx, otlptracegrpc.NewClient(otlptracegrpc.WithDialOption(a.dialOptions()...)))
 		case "", protocolHTTP:
 			return newSpansExporter(ctx, otlptracehttp.NewClient())
 		}
@@ -263,7 +263,7 @@ func (b *builder) logs(ctx context.Context, p *providers) error {
 // environmentLogs is the exporter that autoexport would make; ours where that is OTLP's over gRPC.
 func (b *builder) environmentLogs(ctx context.Context, a *attempts) (sdklog.Exporter, error) {
 	if e := b.settings.exporter(signalLogs); (e == "" || e == "otlp") && b.settings.environmentProtocol(signalLogs) == protocolGRPC {
-		return newLogsExporter(otlploggrpc.New(ctx, otlploggrpc.WithDialOption(grpc.WithUnaryInterceptor(instead), a.dialOption())))
+		return newLogsExporter(otlploggrpc.New(ctx, otlploggrpc.WithDialOption(append(a.dialOptions(), grpc.WithUnaryInterceptor(instead))...)))
 	}
 	return autoexport.NewLogExporter(ctx)
 }
