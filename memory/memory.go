@@ -1,12 +1,15 @@
-// Package memory gives back to the system what a busy time has left behind.
+// Package memory has the heap collected as suits a proxy: less often while it is small and busy, and once more when
+// the process has become quiet.
 //
-// A heap that nobody allocates from any more is not collected, and what was freed returns slowly: after a storm of
-// handshakes an idle process keeps twice what its connections need, for as long as they are idle. The package does
-// not change how the runtime collects while there is something to do.
+// A proxy with few connections has some megabytes that are live, and the runtime would collect them each time that as
+// much was allocated, which handshakes do within a hundred. And a heap that nobody allocates from any more is not
+// collected, and what was freed returns slowly: after a storm of handshakes an idle process keeps twice what its
+// connections need, for as long as they are idle.
 package memory
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -23,14 +26,25 @@ const (
 	worth = 8 << 20
 )
 
-// Tidy gives memory back whenever the process has become quiet, until ctx ends.
-func Tidy(ctx context.Context) { tidy(ctx, every, debug.FreeOSMemory) }
+// room is how large a heap may become before it is collected, however little of it is live. It costs as much memory
+// while there is much to do.
+const room = 32 << 20
 
-func tidy(ctx context.Context, every time.Duration, release func()) {
+// Tidy collects in this way until ctx ends. What GOGC says goes before.
+func Tidy(ctx context.Context) {
+	percent := func(int) {}
+	if os.Getenv("GOGC") == "" {
+		defer debug.SetGCPercent(debug.SetGCPercent(usual))
+		percent = func(p int) { debug.SetGCPercent(p) }
+	}
+	tidy(ctx, every, debug.FreeOSMemory, percent)
+}
+
+func tidy(ctx context.Context, every time.Duration, release func(), percent func(int)) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	h := newHeap()
-	before := h.read()
+	before, set := h.read(), usual
 	for {
 		select {
 		case <-ctx.Done():
@@ -42,8 +56,27 @@ func tidy(ctx context.Context, every time.Duration, release func()) {
 			release()
 			now = h.read()
 		}
+		if p := now.percent(); p > set+set/8 || p < set-set/8 {
+			percent(p)
+			set = p
+		}
 		before = now
 	}
+}
+
+// GOGC in percent: what may be allocated until the next collection, of what is live. The runtime lets any heap grow to
+// 4 MiB times that, which is room at most.
+const (
+	usual = 100
+	most  = 100 * room / (4 << 20)
+)
+
+// percent is the GOGC that gives a heap the room it may have, and never less than usual.
+func (s state) percent() int {
+	if s.live >= room/2 {
+		return usual
+	}
+	return int(min((room-s.live)*100/max(s.live, 1), most))
 }
 
 // state is a heap at one moment, in bytes.

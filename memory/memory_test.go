@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
@@ -30,6 +31,54 @@ func TestDueWhenQuietWithEnoughToGiveBack(t *testing.T) {
 	}
 }
 
+func TestPercentGivesASmallHeapRoom(t *testing.T) {
+	for _, c := range []struct {
+		live uint64
+		want int
+	}{{0, 800}, {1 * mib, 800}, {4 * mib, 700}, {8 * mib, 300}, {12 * mib, 166}, {16 * mib, 100}, {900 * mib, 100}} {
+		if got := (state{live: c.live}).percent(); got != c.want {
+			t.Errorf("%d MiB live: got %d %%, want %d", c.live/mib, got, c.want)
+		}
+	}
+}
+
+// TestRoomFollowsTheHeap lets a heap become large and small again.
+func TestRoomFollowsTheHeap(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	set := make(chan int)
+	var running sync.WaitGroup
+	running.Go(func() {
+		tidy(ctx, time.Millisecond, func() {}, func(p int) {
+			select {
+			case set <- p:
+			case <-ctx.Done():
+			}
+		})
+	})
+	defer running.Wait()
+	defer cancel()
+	await := func(want func(int) bool) {
+		t.Helper()
+		for deadline := time.After(time.Minute); ; {
+			runtime.GC() // which says what is live
+			select {
+			case p := <-set:
+				if want(p) {
+					return
+				}
+			case <-deadline:
+				t.Fatal("nothing was set for a minute")
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+	await(func(p int) bool { return p > 2*usual })
+	large := make([]byte, room)
+	await(func(p int) bool { return p == usual })
+	runtime.KeepAlive(large)
+	await(func(p int) bool { return p > 2*usual })
+}
+
 // TestStormIsGivenBack makes garbage that no collection has looked at, and waits for it to be gone.
 func TestStormIsGivenBack(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
@@ -37,7 +86,7 @@ func TestStormIsGivenBack(t *testing.T) {
 	before := released()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { tidy(ctx, time.Millisecond, debug.FreeOSMemory) })
+	running.Go(func() { tidy(ctx, time.Millisecond, debug.FreeOSMemory, func(int) {}) })
 	defer running.Wait()
 	defer cancel()
 	for deadline := time.Now().Add(time.Minute); released() < before+storms*3/4; time.Sleep(time.Millisecond) {

@@ -38,12 +38,12 @@ func newBench(b testing.TB, s Settings, logs bool) *harness {
 	}
 	l, z := newLosses(), &sizes{settings: &s, started: time.Now()}
 	metrics := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()), sdkmetric.WithReader(sdkmetric.NewManualReader()))
-	gate := newSpanGate(discard{}, queueLimit, lifetime{life: b.Context(), hold: b.Context(), settings: &Settings{Env: env()}}, l)
+	gate := newSpanGate(discard{}, spanLimit, lifetime{life: b.Context(), hold: b.Context(), settings: &Settings{Env: env()}}, l)
 	traces := sdktrace.NewTracerProvider(sdktrace.WithSampler(linkedSampler{sampler}), sdktrace.WithSpanProcessor(gate))
 	p := &providers{traces: traces, recording: newRecording(sampler, gate, resource.Default(), s.Version), metrics: metrics, propagator: propagation.TraceContext{}, stops: []func(context.Context) error{metrics.Shutdown, traces.Shutdown}}
 	p.recording.written = true // as for OTLP
 	if logs {
-		gate := newLogGate(discard{}, queueLimit, lifetime{life: b.Context(), hold: b.Context(), settings: &Settings{Env: env()}}, l)
+		gate := newLogGate(discard{}, recordLimit, lifetime{life: b.Context(), hold: b.Context(), settings: &Settings{Env: env()}}, l)
 		records := sdklog.NewLoggerProvider(sdklog.WithProcessor(gate))
 		p.logs, p.blanks, p.stops = records, newBlanks(gate, resource.Default(), s.Version), append(p.stops, records.Shutdown)
 		p.blanks.written = true

@@ -15,9 +15,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// queueLimit is how many spans, and how many log records, wait for the collector at most: a storm of
-// some two thousand connections.
-const queueLimit = 16384
+// How many spans and how many log records wait for the collector at most: what some two thousand connections give that
+// come and go at once. The SDK keeps records in a ring that a collection of garbage follows from one to the next.
+const (
+	spanLimit   = 16384
+	recordLimit = 4096
+)
 
 // gate stands before a batch processor, whose queue then never overflows: what would not fit is
 // counted and dropped here, exactly, while the SDK would drop it without telling us.

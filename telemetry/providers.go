@@ -207,7 +207,7 @@ func (b *builder) traces(ctx context.Context, p *providers) error {
 	if err != nil {
 		return err
 	}
-	queue := b.settings.size("OTEL_BSP_MAX_QUEUE_SIZE", queueLimit)
+	queue := b.settings.size("OTEL_BSP_MAX_QUEUE_SIZE", spanLimit)
 	gate := newSpanGate(exporter, queue, life, b.losses)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithResource(b.resource),
@@ -249,7 +249,7 @@ func (b *builder) logs(ctx context.Context, p *providers) error {
 	if err != nil {
 		return fmt.Errorf("logs exporter: %w", err)
 	}
-	queue := b.settings.size("OTEL_BLRP_MAX_QUEUE_SIZE", queueLimit)
+	queue := b.settings.size("OTEL_BLRP_MAX_QUEUE_SIZE", recordLimit)
 	gate := newLogGate(exporter, queue, life, b.losses)
 	provider := sdklog.NewLoggerProvider(sdklog.WithResource(b.resource), sdklog.WithProcessor(gate))
 	p.logs, p.blanks = provider, newBlanks(gate, b.resource, b.settings.Version)
