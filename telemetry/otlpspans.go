@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -23,7 +24,31 @@ type writtenSpan struct {
 // write leaves nothing in s that is needed any more.
 func (s *span) write() *writtenSpan {
 	s.wire = appendSpan(s.wire[:0], s)
-	return &writtenSpan{s.by.blank, s.by, bytes.Clone(s.wire)}
+	return &writtenSpan{s.by.blank, s.by, s.by.pages.clone(s.wire)}
+}
+
+// pages has the bytes of spans one behind the other, on pages that live as long as any of them: an allocation for
+// some forty spans.
+type pages struct {
+	mu   sync.Mutex
+	free []byte
+}
+
+const page = 16 << 10
+
+func (p *pages) clone(b []byte) []byte {
+	if len(b) > page/8 {
+		return bytes.Clone(b)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(b) > len(p.free) {
+		p.free = make([]byte, page)
+	}
+	n := copy(p.free, b)
+	own := p.free[:n:n]
+	p.free = p.free[n:]
+	return own
 }
 
 // spansExporter has otlptrace's client send spans that are written already, as the fields unknown to an

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"encoding/hex"
 	"net/http"
 	"time"
 
@@ -35,8 +36,8 @@ func (w *watcher) beginServer(ctx context.Context) context.Context {
 	made.attrs.request(w.conn, &f)
 	w.tel.tracing.root(made, parent, serverName(f.Method, f.Pattern), trace.SpanKindServer, w.conn.Accepted, links...)
 	w.setup.server, w.server, w.setup.named = made, made.context, f.Route != ""
-	id := w.server.TraceID().String()
-	w.conn.SetTrace(id, "00-"+id+"-"+w.server.SpanID().String()+"-"+w.server.TraceFlags().String())
+	response := traceResponse(w.server)
+	w.conn.SetTrace(response[3:35], response)
 	switch t := w.setup.tls; {
 	case !w.sampled():
 		if w.tel.keeps() {
@@ -46,6 +47,15 @@ func (w *watcher) beginServer(ctx context.Context) context.Context {
 		w.accepting(t)
 	}
 	return w.within(ctx)
+}
+
+// traceResponse is the header of that name, in the form of a traceparent (W3C Trace Context Level 2).
+func traceResponse(c trace.SpanContext) string {
+	traceID, spanID := c.TraceID(), c.SpanID()
+	b := append(make([]byte, 0, 55), "00-"...)
+	b = append(hex.AppendEncode(b, traceID[:]), '-')
+	b = append(hex.AppendEncode(b, spanID[:]), '-')
+	return string(hex.AppendEncode(b, []byte{byte(c.TraceFlags())}))
 }
 
 // startServer starts the SERVER span of a plain request, as beginServer does an upgrade's.

@@ -31,6 +31,7 @@ type recording struct {
 	written  bool // process takes spans that are written already
 	resource *resource.Resource
 	scope    instrumentation.Scope
+	pages    pages
 	blank    sdktrace.ReadOnlySpan // sampled; answers for what our spans have not
 }
 
