@@ -103,6 +103,30 @@ func guarded(ctx, life context.Context, l *losses, s signal, n int, f func(conte
 	return &exportError{signal: s, why: why, err: err}
 }
 
+// divided puts what is apart from what is not: that goes out in two requests, of which one may fail. Most batches are
+// of one kind.
+func divided[T any](all []T, is func(*T) bool) (those, others []T) {
+	n := 0
+	for n < len(all) && is(&all[n]) == is(&all[0]) {
+		n++
+	}
+	switch {
+	case n < len(all):
+	case n > 0 && is(&all[0]):
+		return all, nil
+	default:
+		return nil, all
+	}
+	for i := range all {
+		if is(&all[i]) {
+			those = append(those, all[i])
+		} else {
+			others = append(others, all[i])
+		}
+	}
+	return those, others
+}
+
 // exportError is a failed export, as the SDK hands it to the error handler.
 type exportError struct {
 	signal signal
@@ -195,6 +219,14 @@ type spanExporter struct {
 }
 
 func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	written, others := divided(spans, func(s *sdktrace.ReadOnlySpan) bool { return isWritten(*s) })
+	return errors.Join(e.export(ctx, written), e.export(ctx, others))
+}
+
+func (e *spanExporter) export(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	if len(spans) == 0 {
+		return nil
+	}
 	return e.gate.export(ctx, len(spans), func(ctx context.Context) error { return e.SpanExporter.ExportSpans(ctx, spans) })
 }
 
@@ -225,6 +257,14 @@ type logExporter struct {
 }
 
 func (e *logExporter) Export(ctx context.Context, records []sdklog.Record) error {
+	written, others := divided(records, isWrittenRecord)
+	return errors.Join(e.export(ctx, written), e.export(ctx, others))
+}
+
+func (e *logExporter) export(ctx context.Context, records []sdklog.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
 	return e.gate.export(ctx, len(records), func(ctx context.Context) error { return e.Exporter.Export(ctx, records) })
 }
 

@@ -3,7 +3,6 @@ package telemetry
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -23,10 +22,12 @@ import (
 // of opentelemetry/proto/logs/v1, and it has nothing else of its own.
 const writtenEvent = "\x00written"
 
+func isWrittenRecord(r *sdklog.Record) bool { return r.EventName() == writtenEvent }
+
 // logsExporter has the library's exporter send records that are written already. That exporter sends only
 // what it makes of records itself: so it is given as many that are empty, which it counts and which are
-// little work, and what it makes of them is replaced on its way out: see instead. What others made goes the
-// usual way.
+// little work, and what it makes of them is replaced on its way out: see instead. A batch that others made goes
+// the usual way; none is of both kinds.
 type logsExporter struct {
 	sdklog.Exporter
 
@@ -45,35 +46,13 @@ func newLogsExporter(e sdklog.Exporter, err error) (sdklog.Exporter, error) {
 
 // Export implements sdklog.Exporter.
 func (e *logsExporter) Export(ctx context.Context, all []sdklog.Record) error {
-	ours, others := all, []sdklog.Record(nil)
-	for i := range all {
-		if all[i].EventName() != writtenEvent {
-			ours, others = divided(all)
-			break
-		}
+	if len(all) == 0 || !isWrittenRecord(&all[0]) {
+		return e.Exporter.Export(ctx, all)
 	}
-	var errs []error
-	if len(others) > 0 {
-		errs = append(errs, e.Exporter.Export(ctx, others))
+	if len(e.empty) < len(all) {
+		e.empty = make([]sdklog.Record, len(all))
 	}
-	if n := len(ours); n > 0 {
-		if len(e.empty) < n {
-			e.empty = make([]sdklog.Record, n)
-		}
-		errs = append(errs, e.Exporter.Export(context.WithValue(ctx, insteadKey{}, e.message(ours)), e.empty[:n]))
-	}
-	return errors.Join(errs...)
-}
-
-func divided(all []sdklog.Record) (ours, others []sdklog.Record) {
-	for _, r := range all {
-		if r.EventName() == writtenEvent {
-			ours = append(ours, r)
-		} else {
-			others = append(others, r)
-		}
-	}
-	return ours, others
+	return e.Exporter.Export(context.WithValue(ctx, insteadKey{}, e.message(all)), e.empty[:len(all)])
 }
 
 // message is what was written, with what it has in common.

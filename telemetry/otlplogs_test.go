@@ -54,7 +54,7 @@ func (s *logsService) Export(_ context.Context, r *collogspb.ExportLogsServiceRe
 	return new(collogspb.ExportLogsServiceResponse), nil
 }
 
-// arrived is what a collector gets of batches.
+// arrived is what a collector gets of batches that come from the processor.
 func arrived(t *testing.T, protocol string, batches ...[]sdklog.Record) *collogspb.ExportLogsServiceRequest {
 	t.Helper()
 	sink, service := otlpsink.Start(), new(logsService)
@@ -79,8 +79,9 @@ func arrived(t *testing.T, protocol string, batches ...[]sdklog.Record) *collogs
 	if err != nil {
 		t.Fatal(err)
 	}
+	x := &logExporter{Exporter: e, gate: newGate(t)}
 	for _, b := range batches {
-		if err := e.Export(t.Context(), b); err != nil {
+		if err := x.Export(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,4 +129,41 @@ func TestRecordsOfTheSDKAreExportedBesideOurs(t *testing.T) {
 			t.Errorf("%s: got %v, want each of the three once", protocol, names)
 		}
 	}
+}
+
+func newGate(t *testing.T) *gate {
+	return &gate{lifetime: lifetime{life: t.Context(), hold: t.Context(), settings: &Settings{Env: env()}}, limit: 1000, losses: newLosses()}
+}
+
+// away is a collector that takes lines, and for a while no events.
+type away struct {
+	discard
+	fails, events, lines int
+}
+
+func (a *away) Export(_ context.Context, records []sdklog.Record) error {
+	switch {
+	case !isWrittenRecord(&records[0]):
+		a.lines += len(records)
+	case a.fails > 0:
+		a.fails--
+		return context.DeadlineExceeded
+	default:
+		a.events += len(records)
+	}
+	return nil
+}
+
+func TestWhatHasArrivedIsNotSentAgain(t *testing.T) {
+	plain, written := bothWays(t)
+	synctest.Test(t, func(t *testing.T) {
+		a := &away{fails: 3}
+		x := &logExporter{Exporter: a, gate: newGate(t)}
+		if err := x.Export(t.Context(), []sdklog.Record{plain[0], written[0], plain[1], written[2]}); err != nil {
+			t.Fatal(err)
+		}
+		if a.events != 2 || a.lines != 2 || a.fails != 0 {
+			t.Errorf("got %d events and %d lines sent, want 2 of each", a.events, a.lines)
+		}
+	})
 }

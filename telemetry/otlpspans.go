@@ -3,7 +3,6 @@ package telemetry
 import (
 	"bytes"
 	"context"
-	"errors"
 	"sync"
 
 	"go.opentelemetry.io/otel/codes"
@@ -51,8 +50,13 @@ func (p *pages) clone(b []byte) []byte {
 	return own
 }
 
+func isWritten(s sdktrace.ReadOnlySpan) bool {
+	_, is := s.(*writtenSpan)
+	return is
+}
+
 // spansExporter has otlptrace's client send spans that are written already, as the fields unknown to an
-// empty Span. What others made goes the usual way.
+// empty Span. A batch that others made goes the usual way; none is of both kinds.
 type spansExporter struct {
 	*otlptrace.Exporter
 	client otlptrace.Client
@@ -69,30 +73,16 @@ func newSpansExporter(ctx context.Context, c otlptrace.Client) (*spansExporter, 
 
 // ExportSpans implements sdktrace.SpanExporter.
 func (e *spansExporter) ExportSpans(ctx context.Context, all []sdktrace.ReadOnlySpan) error {
-	var by *recording
-	var others []sdktrace.ReadOnlySpan
-	n := 0
-	for _, s := range all {
-		ours, ok := s.(*writtenSpan)
-		if !ok {
-			others = append(others, s)
-			continue
-		}
-		if n == len(e.spans) {
+	if len(all) == 0 || !isWritten(all[0]) {
+		return e.Exporter.ExportSpans(ctx, all)
+	}
+	for i, s := range all {
+		if i == len(e.spans) {
 			e.spans = append(e.spans, new(tracepb.Span))
 		}
-		by = ours.by
-		e.spans[n].ProtoReflect().SetUnknown(ours.fields)
-		n++
+		e.spans[i].ProtoReflect().SetUnknown(s.(*writtenSpan).fields)
 	}
-	var errs []error
-	if len(others) > 0 {
-		errs = append(errs, e.Exporter.ExportSpans(ctx, others))
-	}
-	if n > 0 {
-		errs = append(errs, e.client.UploadTraces(ctx, by.message(e.spans[:n])))
-	}
-	return errors.Join(errs...)
+	return e.client.UploadTraces(ctx, all[0].(*writtenSpan).by.message(e.spans[:len(all)]))
 }
 
 // message is spans with what they have in common.
