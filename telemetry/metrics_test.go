@@ -93,6 +93,27 @@ func mix(h *harness) {
 	}
 }
 
+func TestMetricsAreTheSameWhateverIsSampled(t *testing.T) {
+	after := func(s Settings) (got string) {
+		synctest.Test(t, func(t *testing.T) {
+			s.Routes, s.Hosts = chat, []string{"backend"}
+			h := newHarness(t, s)
+			for _, play := range []func(*script){throughConnect, throughSOCKS, failsToDial, throughConnectReset} {
+				play(h.accept("203.0.113.7:51000"))
+			}
+			got = nonzero(points(h.collect()))
+			h.close()
+		})
+		return got
+	}
+	want := after(Settings{})
+	for name, s := range map[string]Settings{"nothing": {Ratio: new(0.0)}, "nothing, but what is kept": {Ratio: new(0.0), Keep: everything}} {
+		if got := after(s); got != want {
+			t.Errorf("%s is sampled: got\n%s\nwant, as if everything were,\n%s", name, got, want)
+		}
+	}
+}
+
 func TestMetricsAfterAMix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, Settings{Routes: chat, Hosts: []string{"backend"}, ViolationKinds: []string{"", "mask_missing"}})

@@ -45,6 +45,7 @@ type setup struct {
 	attempt  int
 	failed   lifecycle.Reason // of the last step that failed
 	counted  bool             // in connection.accepted
+	told     bool             // by tellSteps
 	named    bool             // the SERVER span began with its final name
 }
 
@@ -116,9 +117,13 @@ func (w *watcher) done(s *lifecycle.Step) {
 	w.setup.exchange = nil
 }
 
-// told tells of the steps of the set-up. Those before the route are told of no plain request and of no unused
-// connection.
-func (w *watcher) told() {
+// tellSteps tells of the steps of the set-up, once. Those before the route are told of no plain request and of no
+// unused connection.
+func (w *watcher) tellSteps() {
+	if w.setup.told {
+		return
+	}
+	w.setup.told = true
 	for _, s := range []*lifecycle.Step{w.setup.tls, w.setup.request} {
 		if s != nil && !s.Ended.IsZero() {
 			w.tel.metrics.phase(w.near(w.server), w.label, s)
@@ -134,7 +139,6 @@ func (w *watcher) told() {
 		}
 		w.tel.metrics.phase(w.near(span), w.label, s.Step)
 	}
-	w.setup.steps = nil
 }
 
 // dialled makes the span of a step of dialling, if the connection is sampled, and returns its context.
@@ -175,7 +179,7 @@ func (w *watcher) ended(o *lifecycle.Outcome) {
 		w.closed(o)
 	} else {
 		w.accepted()
-		w.told()
+		w.tellSteps()
 		w.failedSetup(o)
 		w.setup = nil
 	}
@@ -203,7 +207,7 @@ func (w *watcher) accepted() {
 // opened counts the connection, starts the transfer's spans and has the set-up told.
 func (w *watcher) opened(s *lifecycle.Step) {
 	if w.dropped != nil {
-		w.told() // before there are spans
+		w.tellSteps() // before there are spans
 		w.keepSlow(s.Begun)
 	}
 	w.tel.metrics.opened(w.label)
@@ -222,7 +226,7 @@ func (w *watcher) opened(s *lifecycle.Step) {
 
 // upgraded tells of a connection that was opened.
 func (w *watcher) upgraded(at time.Time) {
-	w.told()
+	w.tellSteps()
 	w.endServer(at, statusSwitching, nil)
 	w.answered(at, statusSwitching, lifecycle.ReasonNone)
 	w.setup = nil
