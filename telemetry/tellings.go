@@ -56,100 +56,100 @@ func (x *telling) tell() {
 }
 
 func newTellings(tell func(*telling), after func(), log *slog.Logger) *tellings {
-	e := &tellings{tell: tell, after: after, log: log, hurry: make(chan struct{}, 1)}
-	e.changed.L = &e.mu
-	e.done.Go(e.run)
-	return e
+	t := &tellings{tell: tell, after: after, log: log, hurry: make(chan struct{}, 1)}
+	t.changed.L = &t.mu
+	t.done.Go(t.run)
+	return t
 }
 
 // add has x told, now if the queue is full or closed.
-func (e *tellings) add(x *telling) {
-	e.mu.Lock()
-	if e.stopped || len(e.waiting) >= tellingLimit {
-		e.mu.Unlock()
-		e.tell(x)
-		e.after()
+func (t *tellings) add(x *telling) {
+	t.mu.Lock()
+	if t.stopped || len(t.waiting) >= tellingLimit {
+		t.mu.Unlock()
+		t.tell(x)
+		t.after()
 		return
 	}
-	e.waiting = append(e.waiting, x)
-	e.added++
-	switch len(e.waiting) {
+	t.waiting = append(t.waiting, x)
+	t.added++
+	switch len(t.waiting) {
 	case 1:
-		e.changed.Broadcast()
+		t.changed.Broadcast()
 	case gatherMost:
-		e.urge()
+		t.urge()
 	}
-	e.mu.Unlock()
+	t.mu.Unlock()
 }
 
 // flush returns when all that were added before have been told.
-func (e *tellings) flush() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for upTo := e.added; e.told < upTo; {
-		e.urge()
-		e.changed.Wait()
+func (t *tellings) flush() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for upTo := t.added; t.told < upTo; {
+		t.urge()
+		t.changed.Wait()
 	}
 }
 
 // urge has what waits told now.
-func (e *tellings) urge() {
+func (t *tellings) urge() {
 	select {
-	case e.hurry <- struct{}{}:
+	case t.hurry <- struct{}{}:
 	default:
 	}
 }
 
 // stop tells what is left. What is added later is told at once.
-func (e *tellings) stop() {
-	e.mu.Lock()
-	e.stopped = true
-	e.urge()
-	e.changed.Broadcast()
-	e.mu.Unlock()
-	e.done.Wait()
+func (t *tellings) stop() {
+	t.mu.Lock()
+	t.stopped = true
+	t.urge()
+	t.changed.Broadcast()
+	t.mu.Unlock()
+	t.done.Wait()
 }
 
-func (e *tellings) run() {
+func (t *tellings) run() {
 	timer := time.NewTimer(gatherFor)
 	defer timer.Stop()
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for {
-		for len(e.waiting) == 0 {
-			if e.stopped {
+		for len(t.waiting) == 0 {
+			if t.stopped {
 				return
 			}
-			e.changed.Wait()
+			t.changed.Wait()
 		}
-		e.mu.Unlock()
+		t.mu.Unlock()
 		timer.Reset(gatherFor)
 		select {
 		case <-timer.C:
-		case <-e.hurry:
+		case <-t.hurry:
 		}
-		e.mu.Lock()
-		batch := e.waiting
-		e.waiting = e.spare[:0]
-		e.mu.Unlock()
+		t.mu.Lock()
+		batch := t.waiting
+		t.waiting = t.spare[:0]
+		t.mu.Unlock()
 		for _, x := range batch {
-			e.guarded(x)
+			t.guarded(x)
 		}
-		e.after()
-		e.mu.Lock()
-		e.told += uint64(len(batch))
+		t.after()
+		t.mu.Lock()
+		t.told += uint64(len(batch))
 		clear(batch)
-		e.spare = batch
-		e.changed.Broadcast()
+		t.spare = batch
+		t.changed.Broadcast()
 	}
 }
 
 // guarded tells x. A fault of ours costs that telling alone.
-func (e *tellings) guarded(x *telling) {
+func (t *tellings) guarded(x *telling) {
 	defer func() {
 		if v := recover(); v != nil {
-			e.log.Error("telling of a connection failed", "connection.id", x.watcher.conn.ID, "error", v, "stack", string(debug.Stack()))
+			t.log.Error("telling of a connection failed", "connection.id", x.watcher.conn.ID, "error", v, "stack", string(debug.Stack()))
 		}
 	}()
-	e.tell(x)
+	t.tell(x)
 }
