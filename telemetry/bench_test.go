@@ -207,6 +207,7 @@ func TestCollectionCostsNoAllocationForAConnection(t *testing.T) {
 func TestMessagesCostNoAllocationAndNoCall(t *testing.T) {
 	h := newHarness(t, Settings{Routes: chat})
 	s := h.open()
+	h.tellings.flush()
 	before := len(h.spans.GetSpans()) + len(h.records.records)
 	if n := testing.AllocsPerRun(1000, func() { s.message(lifecycle.Upstream, 100) }); n != 0 {
 		t.Errorf("got %g allocations per message, want none", n)
