@@ -49,12 +49,11 @@ func (y *scheduler) begin(w *watcher, at time.Time) *transfer {
 	return t
 }
 
-// end ends t's last segment.
+// end ends t's last segment, which is told by t.last.
 func (y *scheduler) end(t *transfer, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.over = true
-	t.cut(at, true)
+	t.over, t.ended, t.total = true, at, t.sums()
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if t.index >= 0 {
@@ -120,7 +119,7 @@ func (y *scheduler) next(t *transfer) {
 		return
 	}
 	now := time.Now()
-	t.cut(now, false)
+	t.cut(now, t.sums(), false)
 	t.length = min(2*t.length, y.settings.Longest)
 	y.push(t, now.Add(t.length))
 }

@@ -24,6 +24,8 @@ type transfer struct {
 	before  trace.SpanContext // of the segment before
 	counted [2]sums           // at the end of the segment before
 	over    bool
+	ended   time.Time // then
+	total   [2]sums   // then
 }
 
 // sums are the numbers of one direction that spans tell.
@@ -36,18 +38,33 @@ func sumsOf(f *lifecycle.Flow) sums {
 	return sums{bytes: f.Bytes.Load(), messages: f.Messages(), stall: time.Duration(f.StallNanos.Load())}
 }
 
-// cut ends the current segment. The caller holds mu.
-func (t *transfer) cut(at time.Time, final bool) {
+// sums are the numbers so far.
+func (t *transfer) sums() (now [2]sums) {
+	for i, d := range []lifecycle.Direction{lifecycle.Upstream, lifecycle.Downstream} {
+		now[i] = sumsOf(t.watcher.conn.Flow(d))
+	}
+	return now
+}
+
+// last tells of the last segment, once it has ended.
+func (t *transfer) last() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cut(t.ended, t.total, true)
+}
+
+// cut ends the current segment with the numbers so far. The caller holds mu.
+func (t *transfer) cut(at time.Time, sofar [2]sums, final bool) {
 	w := t.watcher
 	made := newSpan()
 	l := &made.attrs
 	l.string(keyConnectionID, w.conn.ID)
 	*l = append(*l, keySegmentIndex.Int(t.number), keySegmentFinal.Bool(final))
-	for i, d := range []lifecycle.Direction{lifecycle.Upstream, lifecycle.Downstream} {
-		now, before := sumsOf(w.conn.Flow(d)), t.counted[i]
+	for i, now := range sofar {
+		before := t.counted[i]
 		l.sums(segmentKeys[i], sums{now.bytes - before.bytes, now.messages - before.messages, now.stall - before.stall}, w.tunnel)
-		t.counted[i] = now
 	}
+	t.counted = sofar
 	var links []trace.Link
 	if t.before.IsValid() {
 		links = append(links, trace.Link{SpanContext: t.before})
@@ -101,14 +118,6 @@ func (w *watcher) part(s *span, name string, begun, ended time.Time, links []tra
 	made := s.context
 	s.end(ended)
 	return made
-}
-
-// transferred ends the last segment.
-func (w *watcher) transferred(s *lifecycle.Step) {
-	if w.open != nil {
-		w.tel.segments.end(w.open, s.Ended)
-		w.open = nil
-	}
 }
 
 // closeSpan makes the span of the close with the connection's totals.

@@ -29,6 +29,7 @@ type watcher struct {
 	tunnel  bool              // open, and opaque
 	leaving bool              // its client may be back as one that was here before
 	open    *transfer         // nil before the 101 and for a connection that is not sampled
+	closing *lifecycle.Step   // the close, ended
 	dropped *dropped          // nil for one that is sampled, or that will not be kept
 	mark    *mark             // nil when there is nothing to tell of the connection
 }
@@ -83,9 +84,11 @@ func (w *watcher) End(_ context.Context, s *lifecycle.Step) {
 	defer w.debug(s)
 	switch {
 	case s.Phase == lifecycle.PhaseTransfer:
-		w.transferred(s)
+		if w.open != nil {
+			w.tel.segments.end(w.open, s.Ended)
+		}
 	case w.setup == nil:
-		w.tel.metrics.phase(w.near(w.server), w.label, s)
+		w.closing = s
 	default:
 		w.done(s)
 	}
@@ -234,9 +237,15 @@ func (w *watcher) upgraded(at time.Time) {
 }
 
 func (w *watcher) closed(o *lifecycle.Outcome) {
-	if w.open != nil { // transfer never ended
-		w.tel.segments.end(w.open, o.At)
+	if w.open != nil {
+		if w.open.ended.IsZero() { // a fault of ours
+			w.tel.segments.end(w.open, o.At)
+		}
+		w.open.last()
 		w.open = nil
+	}
+	if w.closing != nil {
+		w.tel.metrics.phase(w.near(w.server), w.label, w.closing)
 	}
 	w.keepClosed(o)
 	w.closeSpan(o)

@@ -32,47 +32,50 @@ func appendIDs(b []byte, field protowire.Number, c trace.SpanContext) []byte {
 	return appendBytes(b, field+1, spanID[:])
 }
 
-// appendAttributes writes a repeated KeyValue (opentelemetry/proto/common/v1/common.proto).
+// appendAttributes writes a repeated KeyValue (opentelemetry/proto/common/v1/common.proto); field is below 16.
 func appendAttributes(b []byte, field protowire.Number, attrs []attribute.KeyValue) []byte {
 	for i := range attrs {
 		a := &attrs[i]
-		key := protowire.SizeBytes(len(a.Key)) + 1
-		value, ok := scalarSize(a.Value)
-		if !ok {
-			b = appendMessage(b, field, func(b []byte) []byte {
-				b = appendString(b, 1, string(a.Key))
-				return appendMessage(b, 2, func(b []byte) []byte { return appendValue(b, a.Value) })
-			})
+		if n := size(&a.Value); n > 0 && 4+len(a.Key)+n < 0x80 { // every length takes one byte
+			b = append(b, byte(field)<<3|byte(protowire.BytesType), byte(4+len(a.Key)+n), keyTag, byte(len(a.Key)))
+			b = append(b, a.Key...)
+			b = appendValue(append(b, valueTag, byte(n)), &a.Value)
 			continue
 		}
-		b = protowire.AppendTag(b, field, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(key+1+protowire.SizeBytes(value)))
-		b = appendString(b, 1, string(a.Key))
-		b = protowire.AppendTag(b, 2, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(value))
-		b = appendValue(b, a.Value)
+		b = appendMessage(b, field, func(b []byte) []byte {
+			b = appendString(b, 1, string(a.Key))
+			return appendMessage(b, 2, func(b []byte) []byte { return appendValue(b, &a.Value) })
+		})
 	}
 	return b
 }
 
-// scalarSize is how many bytes appendValue writes, if that is known before.
-func scalarSize(v attribute.Value) (int, bool) {
+// The tags of a KeyValue's fields.
+const (
+	keyTag   = 1<<3 | byte(protowire.BytesType)
+	valueTag = 2<<3 | byte(protowire.BytesType)
+)
+
+// size is how many bytes appendValue writes, 0 if that is not known before or many.
+func size(v *attribute.Value) int {
 	switch v.Type() {
 	case attribute.BOOL:
-		return 2, true
+		return 2
 	case attribute.INT64:
-		return 1 + protowire.SizeVarint(uint64(v.AsInt64())), true
+		return 1 + protowire.SizeVarint(uint64(v.AsInt64()))
 	case attribute.FLOAT64:
-		return 9, true
+		return 9
 	case attribute.STRING:
-		return 1 + protowire.SizeBytes(len(v.AsString())), true
+		if n := len(v.AsString()); n < 0x80 {
+			return 2 + n
+		}
 	}
-	return 0, false
+	return 0
 }
 
 // appendValue writes an AnyValue. Attributes of ours have no other types; of an unknown one the text is
 // written.
-func appendValue(b []byte, v attribute.Value) []byte {
+func appendValue(b []byte, v *attribute.Value) []byte {
 	switch v.Type() {
 	case attribute.BOOL:
 		return appendVarint(b, 2, protowire.EncodeBool(v.AsBool()))
