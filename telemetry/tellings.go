@@ -43,13 +43,13 @@ type tellings struct {
 // telling is a connection that was opened or is over.
 type telling struct {
 	watcher *watcher
-	opened  time.Time // of one that was opened; else zero
-	outcome lifecycle.Outcome
+	outcome *lifecycle.Outcome // nil of one that was opened
+	opened  time.Time
 }
 
 func (x *telling) tell() {
-	if x.opened.IsZero() {
-		x.watcher.ended(&x.outcome)
+	if x.outcome != nil {
+		x.watcher.ended(x.outcome)
 	} else {
 		x.watcher.upgraded(x.opened)
 	}

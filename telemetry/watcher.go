@@ -172,7 +172,7 @@ func (w *watcher) Done(o lifecycle.Outcome) {
 		if o.Kind == lifecycle.OutcomeClosed {
 			w.left(o.Close.Cause, o.At)
 		}
-		w.tel.tellings.add(&telling{watcher: w, outcome: o})
+		w.tel.tellings.add(&telling{watcher: w, outcome: &o})
 	}
 }
 
