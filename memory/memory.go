@@ -1,5 +1,5 @@
-// Package memory has the heap collected as suits a proxy: less often while it is small and busy, and once more when
-// the process has become quiet.
+// Package memory has the heap collected as suits a proxy: less often while it is small and busy, once more when the
+// process has become quiet, and always before it is more than its container may have.
 //
 // A proxy with few connections has some megabytes that are live, and the runtime would collect them each time that as
 // much was allocated, which handshakes do within a hundred. And a heap that nobody allocates from any more is not
@@ -9,10 +9,13 @@ package memory
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 const (
@@ -28,7 +31,19 @@ const (
 
 // room is how large a heap may become before it is collected, however little of it is live. It costs as much memory
 // while there is much to do.
-const room = 32 << 20
+const room = 64 << 20
+
+// Limit makes nine tenths of what the process' control group may have, if that is limited, the runtime's limit.
+// GOMEMLIMIT goes before. It returns the limit in force, 0 if there is none.
+func Limit() (bytes int64, err error) { return limit(memlimit.FromCgroup) }
+
+func limit(of memlimit.Provider) (int64, error) {
+	bytes, err := memlimit.Set(memlimit.WithProvider(of))
+	if bytes == math.MaxInt64 {
+		return 0, err
+	}
+	return bytes, err
+}
 
 // Tidy collects in this way until ctx ends. What GOGC says goes before.
 func Tidy(ctx context.Context) {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 const mib = 1 << 20
@@ -35,10 +37,27 @@ func TestPercentGivesASmallHeapRoom(t *testing.T) {
 	for _, c := range []struct {
 		live uint64
 		want int
-	}{{0, 800}, {1 * mib, 800}, {4 * mib, 700}, {8 * mib, 300}, {12 * mib, 166}, {16 * mib, 100}, {900 * mib, 100}} {
+	}{{0, 1600}, {1 * mib, 1600}, {4 * mib, 1500}, {8 * mib, 700}, {24 * mib, 166}, {32 * mib, 100}, {900 * mib, 100}} {
 		if got := (state{live: c.live}).percent(); got != c.want {
 			t.Errorf("%d MiB live: got %d %%, want %d", c.live/mib, got, c.want)
 		}
+	}
+}
+
+func TestLimitIsTheControlGroupsUnlessTheEnvironmentHasOne(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	of := func() (uint64, error) { return 1000 * mib, nil }
+	if got, err := limit(of); got != 900*mib || err != nil || debug.SetMemoryLimit(-1) != 900*mib {
+		t.Errorf("got %d MiB, %v and %d in force, want nine tenths of 1000", got/mib, err, debug.SetMemoryLimit(-1)/mib)
+	}
+	if got, err := limit(func() (uint64, error) { return 0, memlimit.ErrNoLimit }); got != 0 || err != nil {
+		t.Errorf("without a limit: got %d, %v", got, err)
+	}
+	debug.SetMemoryLimit(700 * mib) // as the runtime has done
+	t.Setenv("GOMEMLIMIT", "700MiB")
+	if got, err := limit(of); got != 700*mib || err != nil || debug.SetMemoryLimit(-1) != 700*mib {
+		t.Errorf("with GOMEMLIMIT: got %d MiB, %v, want its 700", got/mib, err)
 	}
 }
 

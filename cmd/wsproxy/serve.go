@@ -104,6 +104,7 @@ func serve(ctx context.Context, cfg *config.Config, o options, signals <-chan os
 	if err := a.start(); err != nil {
 		return err
 	}
+	a.limitMemory()
 	beside, stop := context.WithCancel(ctx)
 	defer stop()
 	if o.file != "" {
@@ -116,6 +117,16 @@ func serve(ctx context.Context, cfg *config.Config, o options, signals <-chan os
 	a.running.Go(func() { a.watchdog(beside) })
 	a.running.Go(func() { memory.Tidy(beside) })
 	return a.attend(beside, stop, signals)
+}
+
+// limitMemory has the heap collected before the container's limit is reached.
+func (a *app) limitMemory() {
+	switch limit, err := memory.Limit(); {
+	case err != nil:
+		a.log.Debug("no memory limit is known", "error", err)
+	case limit > 0:
+		a.log.Info("memory is limited", "bytes", limit)
+	}
 }
 
 // attend does what signals ask for, until one has drained the process. stop ends ctx, and with it what runs beside
