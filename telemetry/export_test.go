@@ -12,18 +12,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	collectortrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 
 	"wsproxy/internal/otlpsink"
 	"wsproxy/lifecycle"
@@ -358,114 +352,49 @@ func TestDeadCollectorDelaysExitByItsDeadlineAtMost(t *testing.T) {
 	}
 }
 
-func TestQueueIsBoundedAndEveryLossCounted(t *testing.T) {
-	life, kill := context.WithCancel(t.Context())
-	l := newLosses()
-	var reports int
-	l.reportTo(func(signal, loss, int64) { reports++ })
-	release := make(chan struct{})
-	exported := 0
-	slow := &slowExporter{InMemoryExporter: tracetest.NewInMemoryExporter(), wait: release, count: func(n int) { exported += n }}
-	g := newSpanGate(slow, 1000, lifetime{life: life, hold: life, settings: &Settings{Env: env()}}, l)
-	p := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(g))
-	for range 5000 {
-		_, span := p.Tracer("x").Start(t.Context(), "x")
-		span.End()
-	}
-	if got := l.counts[signalTraces][lossQueueFull].Load(); got != 4000 {
-		t.Errorf("dropped: got %d, want 4000", got)
-	}
-	if reports != 1 {
-		t.Errorf("reports: got %d, want 1 in 10 s", reports)
-	}
-	close(release)
-	if err := p.Shutdown(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if exported != 1000 || g.waiting.Load() != 0 {
-		t.Errorf("got %d exported and %d waiting, want 1000 and 0", exported, g.waiting.Load())
-	}
-	kill()
-}
-
-// slowExporter waits before its first export.
-type slowExporter struct {
-	*tracetest.InMemoryExporter
-	wait  chan struct{}
-	count func(int)
-}
-
-func (e *slowExporter) ExportSpans(_ context.Context, s []sdktrace.ReadOnlySpan) error {
-	<-e.wait
-	e.count(len(s))
-	return nil
-}
-
-// TestQueueHoldsWhileTheCollectorIsAway has it appear a minute after the start.
-func TestQueueHoldsWhileTheCollectorIsAway(t *testing.T) {
-	for name, test := range map[string]struct {
-		err  error
-		lost int64
+// What is written by us goes out by OTLP's own exporters alone, and only as far as the environment leaves us a say.
+func TestWhoWrites(t *testing.T) {
+	c := newFakeCollector(t)
+	block := OTLP{Endpoint: c.URL}
+	for _, test := range []struct {
+		name           string
+		env            []string
+		block          OTLP
+		spans, records bool
 	}{
-		"refused":     {&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, 0},
-		"unavailable": {status.Error(codes.Unavailable, "no"), 0},
-		"forbidden":   {status.Error(codes.PermissionDenied, "no"), 10}, // an answer is an answer
+		{"HTTP", nil, block, true, true},
+		{"gRPC", nil, OTLP{Endpoint: c.URL, Protocol: protocolGRPC}, true, true},
+		{"compression", []string{"OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"}, block, true, false},
+		{"timeout of logs", []string{"OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "9000"}, block, true, false},
+		{"compression with gRPC", []string{"OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"}, OTLP{Endpoint: c.URL, Protocol: protocolGRPC}, true, true},
+		{"limit of records", []string{"OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "5"}, block, true, false},
+		{"limit of values", []string{"OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "5"}, block, true, false},
+		{"endpoint, gRPC", []string{"OTEL_EXPORTER_OTLP_ENDPOINT", c.URL, "OTEL_EXPORTER_OTLP_PROTOCOL", protocolGRPC}, OTLP{}, true, true},
+		{"endpoint, HTTP", []string{"OTEL_EXPORTER_OTLP_ENDPOINT", c.URL}, OTLP{}, true, false},
+		{"console", []string{"OTEL_TRACES_EXPORTER", "console", "OTEL_LOGS_EXPORTER", "console"}, block, false, false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l, start := newLosses(), time.Now()
-				late := &lateExporter{InMemoryExporter: tracetest.NewInMemoryExporter(), from: start.Add(time.Minute), err: test.err}
-				g := newSpanGate(late, 1000, lifetime{life: t.Context(), hold: t.Context(), settings: &Settings{Env: env()}}, l)
-				p := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(g))
-				for range 20 {
-					_, span := p.Tracer("x").Start(t.Context(), "x")
-					span.End()
-					time.Sleep(6100 * time.Millisecond) // longer than a batch takes to be full
-				}
-				time.Sleep(time.Minute)
-				if got := l.counts[signalTraces][lossExportFailed].Load(); got != test.lost {
-					t.Errorf("lost: got %d, want %d", got, test.lost)
-				}
-				if got := int64(len(late.GetSpans())); got != 20-test.lost {
-					t.Errorf("exported: got %d, want %d", got, 20-test.lost)
-				}
-				p.Shutdown(t.Context())
-			})
+		t.Run(test.name, func(t *testing.T) {
+			for i := 0; i < len(test.env); i += 2 {
+				t.Setenv(test.env[i], test.env[i+1])
+			}
+			tel, _ := start(t, Settings{Env: env(test.env...), OTLP: test.block, Flush: time.Second})
+			defer tel.Shutdown(t.Context())
+			if p := tel.providers; p.recording.written != test.spans || p.blanks.written != test.records {
+				t.Errorf("got spans %t and records %t written, want %t and %t", p.recording.written, p.blanks.written, test.spans, test.records)
+			}
 		})
 	}
 }
 
-// lateExporter fails until it is there.
-type lateExporter struct {
-	*tracetest.InMemoryExporter
-	from time.Time
-	err  error
-}
-
-func (e *lateExporter) ExportSpans(ctx context.Context, s []sdktrace.ReadOnlySpan) error {
-	if time.Now().Before(e.from) {
-		return e.err
+func TestLogsAreCompressedWhereTheEnvironmentSaysSo(t *testing.T) {
+	c := newFakeCollector(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+	tel, h := start(t, Settings{Env: os.Getenv, OTLP: OTLP{Endpoint: c.URL}})
+	h.connect()
+	if err := tel.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	return e.InMemoryExporter.ExportSpans(ctx, s)
-}
-
-// TestShutdownWaitsForNoCollector: what waits for one that is away is tried once more, and given up.
-func TestShutdownWaitsForNoCollector(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, start := newLosses(), time.Now()
-		hold, hurry := context.WithCancel(t.Context())
-		late := &lateExporter{InMemoryExporter: tracetest.NewInMemoryExporter(), from: start.Add(time.Hour), err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}
-		p := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(newSpanGate(late, 1000, lifetime{life: t.Context(), hold: hold, settings: &Settings{Env: env()}}, l)))
-		for range 3 {
-			_, span := p.Tracer("x").Start(t.Context(), "x")
-			span.End()
-			time.Sleep(6 * time.Second)
-		}
-		stopped := time.Now()
-		hurry()
-		p.Shutdown(t.Context())
-		if took := time.Since(stopped); took > 0 || l.counts[signalTraces][lossExportFailed].Load() != 3 {
-			t.Errorf("got %v and %d lost, want no wait and all 3", took, l.counts[signalTraces][lossExportFailed].Load())
-		}
-	})
+	if !strings.Contains(c.got("/v1/logs"), "wsproxy.connection.closed") || c.Header().Get("Content-Encoding") != "gzip" {
+		t.Errorf("got %d bytes of logs, encoded %q, want the events by gzip", len(c.got("/v1/logs")), c.Header().Get("Content-Encoding"))
+	}
 }

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -143,5 +144,28 @@ func TestSpansOfTheSDKAreExportedBesideOurs(t *testing.T) {
 	}
 	if w.n != ours+1 {
 		t.Errorf("got %d spans sent, want %d", w.n, ours+1)
+	}
+}
+
+func TestSpanThatIsUsedAgainHasNothingOfTheFormer(t *testing.T) {
+	tr := &tracing{recording: newRecording(sdktrace.AlwaysSample(), sdktrace.NewSimpleSpanProcessor(nil), resource.Default(), "")}
+	s := &span{}
+	s.attrs = list{attribute.String("a", "secret")}
+	attrs := s.attrs
+	tr.root(s, trace.SpanContext{}, "x", trace.SpanKindClient, time.Unix(1, 2), trace.Link{SpanContext: trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}})})
+	links := s.links
+	s.fail("y")
+	s.ended = time.Unix(3, 4)
+	s.write()
+	s.release()
+	if len(s.attrs)+len(s.links)+len(s.wire) != 0 {
+		t.Errorf("got %d attributes, %d links and %d bytes, want none", len(s.attrs), len(s.links), len(s.wire))
+	}
+	if attrs[0].Valid() || links[0].SpanContext.TraceID().IsValid() {
+		t.Error("got an attribute or a link that is kept alive")
+	}
+	s.attrs, s.links, s.wire = nil, nil, nil
+	if !reflect.DeepEqual(s, &span{}) {
+		t.Errorf("got %+v, want nothing", s)
 	}
 }

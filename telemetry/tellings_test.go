@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"wsproxy/lifecycle"
 )
@@ -25,6 +27,12 @@ func (k *told) tell(e *telling) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ids = append(k.ids, e.watcher.conn.ID)
+}
+
+func (k *told) count() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.ids)
 }
 
 func named(id string) *telling {
@@ -92,4 +100,36 @@ func TestFaultInOneEndingLeavesTheOthers(t *testing.T) {
 	if !slices.Equal(k.ids, []string{"good"}) || !strings.Contains(out.String(), "connection.id=bad") {
 		t.Errorf("got %v told and the log %q, want good told and bad in the log", k.ids, out.String())
 	}
+}
+
+// Nobody waits for others to come along: not a flush, and not as many as are told together.
+func TestNoFlushAndNoCrowdWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := new(told)
+		e := newTellings(k.tell, func() {}, slog.Default())
+		defer e.stop()
+		begun := time.Now()
+		e.add(named("a"))
+		e.flush()
+		if k.count() != 1 || time.Since(begun) != 0 {
+			t.Errorf("flush: got %d told after %v, want 1 at once", k.count(), time.Since(begun))
+		}
+		for range gatherMost {
+			e.add(named("crowd"))
+		}
+		synctest.Wait()
+		if k.count() != 1+gatherMost || time.Since(begun) != 0 {
+			t.Errorf("crowd: got %d told after %v, want %d at once", k.count(), time.Since(begun), 1+gatherMost)
+		}
+		e.add(named("late"))
+		synctest.Wait()
+		if k.count() != 1+gatherMost {
+			t.Errorf("one: got it told at once, want it to wait for others")
+		}
+		time.Sleep(gatherFor)
+		synctest.Wait()
+		if k.count() != 2+gatherMost {
+			t.Errorf("one: got it not told after %v", gatherFor)
+		}
+	})
 }
